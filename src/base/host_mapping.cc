@@ -1,0 +1,32 @@
+#include "base/host_mapping.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+
+namespace backplane {
+
+namespace {
+constexpr std::size_t kHugePageBytes = 2U << 20;
+}
+
+Expected<HostMapping, Error> HostMapping::create(std::size_t bytes) {
+    std::size_t const size = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+    // One huge page more than asked, so that an aligned range lies inside; the ends go back.
+    void* const raw = ::mmap(nullptr, size + kHugePageBytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) return Unexpected{host_error("cannot reserve " + std::to_string(size) + " bytes", errno)};
+    auto* const start = static_cast<std::byte*>(raw);
+    std::size_t const head = (kHugePageBytes - reinterpret_cast<std::uintptr_t>(start) % kHugePageBytes) % kHugePageBytes;
+    if (head != 0) ::munmap(start, head);
+    if (head != kHugePageBytes) ::munmap(start + head + size, kHugePageBytes - head);
+    ::madvise(start + head, size, MADV_HUGEPAGE);  // a wish: without huge pages the memory is merely slower
+    return HostMapping{start + head, size};
+}
+
+HostMapping::~HostMapping() {
+    if (base_ != nullptr) ::munmap(base_, bytes_);
+}
+
+}  // namespace backplane

@@ -1,0 +1,181 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+#include <vector>
+
+#include "rack/nearest_word.h"
+#include "rack/printable.h"
+#include "rack/rack_values.h"
+
+namespace backplane {
+namespace {
+
+constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
+constexpr std::array<std::string_view, 7> kOptions{"--report", "--timeout", "--kernel", "--initrd",
+                                                   "--append", "--memory",  "--help"};
+constexpr double kLongestTimeoutSeconds = 1e9;
+
+constexpr char const* kDescription = "Backplane runs several unmodified x86-64 Linux machines in one process.";
+constexpr char const* kExamples = R"(
+Examples:
+  One kernel, its console on this terminal (Ctrl-A x quits, Ctrl-C goes to the guest):
+    backplane boot --kernel vmlinuz --initrd initrd.img --append "panic=-1" --memory 512M
+  Two machines and a link, described by a file; the report also as JSON:
+    backplane run rack.toml --report report.json --timeout 600
+  Is the file right?
+    backplane check rack.toml
+
+A rack file:
+    [machine.alpha]
+    memory = "256M"
+    kernel = "vmlinuz"              # relative to the file's folder
+    initrd = "initrd.img"
+    cmdline = "console=ttyS0"
+    [[machine.alpha.nic]]
+    link = "lan"
+    [link.lan]
+
+Exit codes: 0 every machine powered off, 1 a machine crashed, 2 bad input, 124 timeout, 130 Ctrl-C, 143 SIGTERM)";
+
+/// What the parser fills in; checked afterwards.
+struct Words {
+    std::string rack_file, report, timeout, kernel, initrd, append, memory;
+};
+
+void add_run_options(CLI::App& command, Words& words) {
+    command.add_option("--report", words.report, "write the report as JSON to this file (\"-\": standard output)")
+        ->type_name("FILE");
+    command.add_option("--timeout", words.timeout, "stop after this much time of the host (exit code 124)")
+        ->type_name("SECONDS");
+}
+
+void add_commands(CLI::App& app, Words& words) {
+    CLI::App* const run = app.add_subcommand("run", "Run the machines of a rack file, consoles prefixed by name");
+    run->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
+    add_run_options(*run, words);
+    CLI::App* const boot = app.add_subcommand("boot", "Run one machine, its console on standard input and output");
+    boot->add_option("--kernel", words.kernel, "the kernel: bzImage or ELF")->type_name("FILE")->required();
+    boot->add_option("--initrd", words.initrd, "the initial RAM disk")->type_name("FILE");
+    boot->add_option("--append", words.append, "words for the kernel, after console=ttyS0 unless they name a console")
+        ->type_name("WORDS");
+    boot->add_option("--memory", words.memory, "memory of the machine (256M)")->type_name("SIZE");
+    add_run_options(*boot, words);
+    CLI::App* const check = app.add_subcommand("check", "Read a rack file and say what is wrong with it");
+    check->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
+}
+
+Error option_error(std::string_view option, Error const& error) {
+    return bad_input(std::string{option} + ": " + error.message);
+}
+
+Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& command) {
+    RunOptions options;
+    if (command.count("--report") != 0) options.report = words.report;
+    if (command.count("--timeout") == 0) return options;
+    auto const timeout = parse_timeout(words.timeout);
+    if (!timeout) return Unexpected{option_error("--timeout", timeout.error())};
+    options.timeout = *timeout;
+    return options;
+}
+
+Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& boot) {
+    MachineFile machine;
+    machine.name = "machine";
+    machine.kernel = words.kernel;
+    if (boot.count("--initrd") != 0) machine.initrd = words.initrd;
+    machine.command_line = boot_command_line(words.append);
+    if (auto const valid = check_command_line(machine.command_line); !valid) {
+        return Unexpected{option_error("--append", valid.error())};
+    }
+    if (boot.count("--memory") != 0) {
+        auto const bytes = parse_memory_size(words.memory);
+        if (!bytes) return Unexpected{option_error("--memory", bytes.error())};
+        machine.memory_bytes = *bytes;
+    }
+    return machine;
+}
+
+Expected<Command, Error> checked(Words const& words, CLI::App const& app) {
+    if (app.got_subcommand("check")) return Command{CheckCommand{words.rack_file}};
+    if (app.got_subcommand("run")) {
+        RunOptions options = BACKPLANE_TRY(run_options(words, *app.get_subcommand("run")));
+        return Command{RunCommand{words.rack_file, std::move(options)}};
+    }
+    CLI::App const& boot = *app.get_subcommand("boot");
+    RunOptions options = BACKPLANE_TRY(run_options(words, boot));
+    MachineFile machine = BACKPLANE_TRY(boot_machine(words, boot));
+    return Command{BootCommand{std::move(machine), std::move(options)}};
+}
+
+/// The first word that the parser could not use, if there is one.
+std::string first_extra(CLI::App const& app) {
+    std::vector<std::string> const extras = app.remaining(true);
+    return extras.empty() ? std::string{} : extras.front();
+}
+
+Error usage_error(CLI::App const& app, CLI::ParseError const& error) {
+    std::string const extra = first_extra(app);
+    std::string const hint = " (see backplane --help)";
+    if (extra.empty()) return bad_input(printable(error.what()) + hint);
+    return bad_input("unexpected argument " + in_quotes(extra) + did_you_mean(extra, kOptions) + hint);
+}
+
+/// CLI11 reports help, version and errors by exceptions: this is the edge where they end.
+Expected<Command, Error> parse_words(CLI::App& app, Words& words, std::vector<std::string> reversed) {
+    try {
+        app.parse(std::move(reversed));
+    } catch (CLI::CallForHelp const&) {
+        return Command{PrintCommand{app.help()}};
+    } catch (CLI::CallForVersion const&) {
+        return Command{PrintCommand{app.version() + '\n'}};
+    } catch (CLI::ParseError const& error) {
+        return Unexpected{usage_error(app, error)};
+    }
+    return checked(words, app);
+}
+
+}  // namespace
+
+Expected<Command, Error> parse_command_line(std::span<char const* const> arguments) {
+    if (arguments.empty()) {
+        return Unexpected{
+            bad_input("no command; expected one of " + comma_list(kCommands) + " (see backplane --help)")};
+    }
+    std::string_view const first = arguments[0];
+    if (!first.starts_with('-') && std::find(kCommands.begin(), kCommands.end(), first) == kCommands.end()) {
+        return Unexpected{bad_input("unknown command " + in_quotes(first) + "; expected one of " +
+                                    comma_list(kCommands) + did_you_mean(first, kCommands))};
+    }
+    CLI::App app{kDescription, "backplane"};
+    app.footer(kExamples);
+    app.set_version_flag("--version", "backplane " + std::string{kVersion});
+    app.require_subcommand(1);
+    Words words;
+    add_commands(app, words);
+    return parse_words(app, words, {arguments.rbegin(), arguments.rend()});
+}
+
+Expected<std::chrono::nanoseconds, Error> parse_timeout(std::string_view text) {
+    double seconds = 0;
+    auto const [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    bool const is_number = problem == std::errc{} && end == text.data() + text.size();
+    // Written so that "nan" fails as well.
+    if (is_number && seconds > 0 && seconds <= kLongestTimeoutSeconds) {
+        return std::chrono::nanoseconds{static_cast<std::int64_t>(seconds * 1e9)};
+    }
+    return Unexpected{bad_input(in_quotes(text) + "; expected a number of seconds above 0, such as 60 or 2.5")};
+}
+
+std::string boot_command_line(std::string_view append) {
+    bool const names_console = append.starts_with("console=") || append.find(" console=") != std::string_view::npos;
+    if (names_console) return std::string{append};
+    std::string line{kDefaultCommandLine};
+    if (!append.empty()) line += ' ';
+    return line += append;
+}
+
+}  // namespace backplane

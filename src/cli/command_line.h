@@ -1,0 +1,54 @@
+// The command line as data: which command, with what, checked as far as words alone can be.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "base/error.h"
+#include "base/expected.h"
+#include "rack/rack_file.h"
+
+namespace backplane {
+
+inline constexpr std::string_view kVersion = "0.1.0";  // that of CMakeLists.txt
+
+/// What `run` and `boot` have in common.
+struct RunOptions {
+    std::optional<std::filesystem::path> report;      ///< "-": standard output
+    std::optional<std::chrono::nanoseconds> timeout;  ///< host time
+};
+
+struct RunCommand {
+    std::filesystem::path rack_file;
+    RunOptions options;
+};
+struct BootCommand {
+    MachineFile machine;
+    RunOptions options;
+};
+struct CheckCommand {
+    std::filesystem::path rack_file;
+};
+/// --help and --version: print and be done.
+struct PrintCommand {
+    std::string text;
+};
+using Command = std::variant<RunCommand, BootCommand, CheckCommand, PrintCommand>;
+
+/// \param arguments  argv without the program's name
+/// Errors: bad_input, one line that names the option and what was expected
+[[nodiscard]] Expected<Command, Error> parse_command_line(std::span<char const* const> arguments);
+
+/// "2.5" as seconds, more than 0 and at most a thousand million.
+/// Errors: bad_input, `"soon"; expected ...`
+[[nodiscard]] Expected<std::chrono::nanoseconds, Error> parse_timeout(std::string_view text);
+
+/// The kernel's command line for `boot`: the words of --append, after console=ttyS0 unless they name a console.
+[[nodiscard]] std::string boot_command_line(std::string_view append);
+
+}  // namespace backplane

@@ -1,0 +1,437 @@
+#include "cpu/cpu.h"
+
+#include "base/int128.h"
+#include "cpu/trace_cache.h"
+#include "interrupt/local_apic.h"
+
+namespace backplane {
+
+Cpu::Cpu(Parts const& parts)
+    : tlb_{&supervisor_tlb_},
+      bus_{parts.bus},
+      clock_{parts.clock},
+      tsc_{parts.tsc},
+      apic_{parts.apic},
+      traces_{parts.traces},
+      instructions_per_second_{parts.instructions_per_second},
+      random_state_{parts.random_seed} {
+    bus_.memory().map().add_observer(*this);
+    apic_.set_wake_flag(&attention_);
+    reset();
+}
+
+Cpu::~Cpu() { bus_.memory().map().remove_observer(*this); }
+
+void Cpu::reset() {
+    CpuState state;
+    state.gpr[rdx] = 0x00a2'0f10;  // the processor signature, as after power-on ([SDM3A] 9.1.2)
+    for (Segment& segment : state.segments)
+        segment = {.limit = 0xffff, .type = 3, .code_or_data = true, .present = true};
+    state.segments[cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .type = 11, .code_or_data = true, .present = true};
+    state.rip = 0xfff0;
+    msrs_ = {};
+    set_state(state);
+}
+
+CpuState Cpu::state() const {
+    CpuState state = state_;
+    for (unsigned i = 0; i < 16; ++i) state.gpr[i] = slot_[i];
+    state.rip = rip_;
+    state.rflags = rflags();
+    return state;
+}
+
+void Cpu::set_state(CpuState const& state) {
+    state_ = state;
+    for (unsigned i = 0; i < 16; ++i) slot_[i] = state.gpr[i];
+    rip_ = state.rip;
+    flags.set(state.rflags);
+    attention_ = true;
+    mode_changed();
+    flush_tlb();
+}
+
+void Cpu::set_rflags(std::uint64_t value) {
+    flags.set(value);
+    bool const view_changes = ((state_.rflags ^ value) & (rflags::kAlignmentCheck | rflags::kVirtual8086)) != 0;
+    state_.rflags = value | rflags::kFixed;
+    if ((value & (rflags::kInterrupt | rflags::kTrap)) != 0) attention_ = true;
+    if (view_changes) mode_changed();
+}
+
+void Cpu::mode_changed() {
+    Segment const& code = state_.segments[cs];
+    bool const virtual_8086 = (state_.rflags & rflags::kVirtual8086) != 0;
+    cpl_ = !protected_mode() ? 0 : virtual_8086 ? 3 : state_.segments[ss].dpl;
+    mode_ = long_mode_active() && code.long_mode ? CodeMode::bits64 : code.big ? CodeMode::bits32 : CodeMode::bits16;
+    tlb_ = cpl_ == 3 ? &user_tlb_
+           : (state_.rflags & rflags::kAlignmentCheck) != 0 && (state_.cr4 & cr4::kSmap) != 0 ? &supervisor_ac_tlb_
+                                                                                              : &supervisor_tlb_;
+    for (unsigned i = 0; i < 6; ++i) {
+        bool const flat = mode_ == CodeMode::bits64 && i != fs && i != gs;
+        segment_base_[i] = flat ? 0 : state_.segments[i].base;
+    }
+    std::uint64_t const lazy_fpu = state_.cr0 & (cr0::kEmulation | cr0::kTaskSwitched);
+    x87_blocked_ = lazy_fpu != 0;
+    simd_blocked_ = lazy_fpu != 0 || (state_.cr4 & cr4::kFxsave) == 0;
+}
+
+// --- addresses ----------------------------------------------------------------------------------------------------
+
+std::uint64_t Cpu::address_other(Op const* op, std::uint64_t offset) const {
+    switch (op->form) {
+        case AddressForm::flat64: break;
+        case AddressForm::wrap32: offset = static_cast<std::uint32_t>(offset); break;
+        case AddressForm::legacy32: return static_cast<std::uint32_t>(offset + segment_base_[op->segment]);
+        case AddressForm::legacy16: return static_cast<std::uint32_t>(static_cast<std::uint16_t>(offset) + segment_base_[op->segment]);
+    }
+    return offset + segment_base_[op->segment];
+}
+
+std::uint64_t Cpu::effective_address(Op const* op) const {
+    std::uint64_t const offset = reg<std::uint64_t>(op->base) + (reg<std::uint64_t>(op->index) << op->scale) +
+                                 static_cast<std::uint64_t>(static_cast<std::int64_t>(op->disp));
+    switch (op->form) {
+        case AddressForm::flat64: return offset;
+        case AddressForm::wrap32:
+        case AddressForm::legacy32: return static_cast<std::uint32_t>(offset);
+        case AddressForm::legacy16: return static_cast<std::uint16_t>(offset);
+    }
+    return offset;
+}
+
+void Cpu::set_segment(SegmentName name, Segment const& segment) {
+    state_.segments[name] = segment;
+    mode_changed();
+}
+
+// --- leaving ------------------------------------------------------------------------------------------------------
+
+Op const* Cpu::leave(Op const* op) {
+    rip_ = rip_of(op);
+    remaining_ += trace_->count - op->position;
+    if (non_canonical_) {
+        non_canonical_ = false;
+        if (op->stack != 0) pending_.vector = ExceptionVector::stack_fault;
+    }
+    return nullptr;
+}
+
+Op const* Cpu::leave_stack(Op const* op) {
+    if (non_canonical_) pending_.vector = ExceptionVector::stack_fault;
+    return leave(op);
+}
+
+Op const* Cpu::raise(Op const* op, ExceptionVector vector, std::uint32_t error_code) {
+    fault(vector, error_code);
+    return leave(op);
+}
+
+bool Cpu::fault(ExceptionVector vector, std::uint32_t error_code) {
+    pending_ = {vector, error_code};
+    leave_reason_ = Leave::fault;
+    return false;
+}
+
+bool Cpu::page_fault(std::uint64_t address, std::uint32_t error_code) {
+    state_.cr2 = address;
+    return fault(ExceptionVector::page_fault, error_code);
+}
+
+Op const* Cpu::finish(Op const* op, Leave reason) {
+    rip_ = next_rip(op);
+    if (mode_ != CodeMode::bits64) rip_ = static_cast<std::uint32_t>(rip_);
+    leave_reason_ = reason;
+    return nullptr;
+}
+
+Op const* Cpu::jump(Op const*, std::uint64_t target) {
+    rip_ = target;
+    leave_reason_ = Leave::next;
+    return nullptr;
+}
+
+Op const* Cpu::go_slow(std::uint64_t target, unsigned successor) {
+    // A link can be made only inside the page: elsewhere the mapping may change between two visits.
+    std::uint64_t const start = slot_[kCodeSlot];
+    bool const same_page = (target ^ start) < kPageBytes && trace_->second_page == Trace::kNoPage;
+    pending_link_ = same_page && trace_->cost != Trace::kInvalid && trace_->links[successor]->cost == Trace::kInvalid
+                        ? &trace_->links[successor]
+                        : nullptr;
+    rip_ = target;
+    leave_reason_ = Leave::next;
+    return nullptr;
+}
+
+// --- the TLB's slow side ------------------------------------------------------------------------------------------
+
+TlbSet& Cpu::set_for(bool system) { return system ? supervisor_tlb_ : *tlb_; }
+
+void Cpu::flush_tlb() {
+    user_tlb_.flush();
+    supervisor_tlb_.flush();
+    supervisor_ac_tlb_.flush();
+}
+
+void Cpu::flush_tlb_non_global() {
+    user_tlb_.flush_non_global();
+    supervisor_tlb_.flush_non_global();
+    supervisor_ac_tlb_.flush_non_global();
+}
+
+void Cpu::flush_tlb_page(std::uint64_t address) {
+    user_tlb_.flush_page(address);
+    supervisor_tlb_.flush_page(address);
+    supervisor_ac_tlb_.flush_page(address);
+}
+
+void Cpu::drop_pages(GuestPage, std::uint64_t) { flush_tlb(); }
+
+void Cpu::watch_stores(GuestPage page) {
+    PageEntry const entry = bus_.memory().map().lookup(page);
+    auto const host = reinterpret_cast<std::uint64_t>(bus_.memory().pool().host(entry.frame));
+    auto const maps_it = [&](TlbEntry const& e) { return e.tag + e.addend == host; };
+    user_tlb_.write.flush_if(maps_it);
+    supervisor_tlb_.write.flush_if(maps_it);
+    supervisor_ac_tlb_.write.flush_if(maps_it);
+}
+
+Expected<Translation, PageFault> Cpu::walk(std::uint64_t address, AccessKind kind, bool system) {
+    ++counters_.tlb_misses;
+    if ((state_.cr0 & cr0::kPaging) == 0) {
+        return Translation{.page = page_of(GuestPhys{address}), .writable = true, .user = true, .executable = true, .dirty = true};
+    }
+    PagingContext const context{
+        .cr3 = state_.cr3,
+        .user = cpl_ == 3 && !system,
+        .write_protect = (state_.cr0 & cr0::kWriteProtect) != 0,
+        .no_execute = (state_.efer & efer::kNoExecute) != 0,
+        .smep = (state_.cr4 & cr4::kSmep) != 0,
+        .smap = (state_.cr4 & cr4::kSmap) != 0 && (system || (state_.rflags & rflags::kAlignmentCheck) == 0),
+    };
+    return walk_4_level(bus_.memory(), context, GuestVirt{address}, kind);
+}
+
+std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind, std::uint32_t bytes, bool system) {
+    if (mode_ == CodeMode::bits64 && !is_canonical(address)) {
+        non_canonical_ = true;
+        fault(ExceptionVector::general_protection);
+        return {};
+    }
+    auto const translation = walk(address, kind, system);
+    if (!translation) {
+        page_fault(address, translation.error().error_code);
+        return {};
+    }
+    GuestPage const page = translation->page;
+    GuestPhys const physical = address_of(page) + (address & kPageMask);
+    if (!bus_.is_plain_ram(page)) {
+        if (!is_alone()) {
+            ask_to_run_alone();
+            return {};
+        }
+        bring_clock_up();
+        code_touched_ = false;
+        return Target{nullptr, physical};
+    }
+    PageEntry const entry = bus_.memory().map().lookup(page);
+    std::byte* const host_page = bus_.memory().pool().host(entry.frame);
+    std::byte* const host = host_page + (address & kPageMask);
+    std::uint64_t const addend = reinterpret_cast<std::uint64_t>(host) - address;
+    TlbSet& set = set_for(system);
+    if (kind == AccessKind::read) {
+        set.read.insert(address, addend, translation->global);
+        return Target{host, physical};
+    }
+    if (entry.access != Access::read_write) {  // ROM, or a page that is read-only here: the store is dropped
+        if (!is_alone()) {
+            ask_to_run_alone();
+            return {};
+        }
+        return Target{nullptr, physical};
+    }
+    if (entry.has_code) {
+        if (!traces_.covers(physical, bytes)) return Target{host, physical};
+        if (!is_alone()) {
+            ask_to_run_alone();
+            return {};
+        }
+        code_touched_ = true;
+        return Target{host, physical};
+    }
+    if (translation->writable || cpl_ != 3) set.write.insert(address, addend, translation->global);
+    return Target{host, physical};
+}
+
+namespace {
+
+constexpr std::uint32_t bytes_left_in_page(std::uint64_t address, std::uint32_t bytes) {
+    auto const left = static_cast<std::uint32_t>(kPageBytes - (address & kPageMask));
+    return bytes < left ? bytes : left;
+}
+
+// A device register is accessed with the width of the instruction where that is a power of two; else byte by byte.
+Width width_of(std::uint32_t bytes) {
+    switch (bytes) {
+        case 2: return Width::word;
+        case 4: return Width::dword;
+        case 8: return Width::qword;
+        default: return Width::byte;
+    }
+}
+
+}  // namespace
+
+bool Cpu::load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bool system) {
+    auto* out = static_cast<std::byte*>(into);
+    while (bytes != 0) {
+        std::uint32_t const piece = bytes_left_in_page(address, bytes);
+        auto const target = translate(address, AccessKind::read, piece, system);
+        if (!target) return false;
+        if (target->host != nullptr) {
+            std::memcpy(out, target->host, piece);
+        } else {
+            touch_device();
+            Width const width = width_of(piece);
+            for (std::uint32_t done = 0; done < piece; done += static_cast<std::uint32_t>(bytes_in(width))) {
+                std::uint64_t const value = bus_.read(target->physical + done, width);
+                std::memcpy(out + done, &value, bytes_in(width));
+            }
+        }
+        address += piece;
+        out += piece;
+        bytes -= piece;
+    }
+    return true;
+}
+
+bool Cpu::store_pieces(std::uint64_t address, void const* from, std::uint32_t bytes, bool system) {
+    // Both pages are checked before the first byte is written ([SDM3A] 6.5: a faulting instruction has no effect).
+    std::uint32_t const first = bytes_left_in_page(address, bytes);
+    if (first != bytes) {
+        if (!translate(address, AccessKind::write, first, system)) return false;
+        if (!translate(address + first, AccessKind::write, bytes - first, system)) return false;
+    }
+    auto const* in = static_cast<std::byte const*>(from);
+    while (bytes != 0) {
+        std::uint32_t const piece = bytes_left_in_page(address, bytes);
+        auto const target = translate(address, AccessKind::write, piece, system);
+        if (!target) return false;
+        if (target->host != nullptr) {
+            std::memcpy(target->host, in, piece);
+            if (code_touched_) {
+                code_touched_ = false;
+                ++counters_.code_writes;
+                bus_.memory().map().report_code_write(target->physical, piece);
+            }
+        } else {
+            touch_device();
+            Width const width = width_of(piece);
+            for (std::uint32_t done = 0; done < piece; done += static_cast<std::uint32_t>(bytes_in(width))) {
+                std::uint64_t value = 0;
+                std::memcpy(&value, in + done, bytes_in(width));
+                bus_.write(target->physical + done, width, value);
+            }
+        }
+        address += piece;
+        in += piece;
+        bytes -= piece;
+    }
+    return true;
+}
+
+bool Cpu::load_bytes(std::uint64_t address, void* into, std::uint32_t bytes) {
+    return load_pieces(address, into, bytes, false);
+}
+bool Cpu::store_bytes(std::uint64_t address, void const* from, std::uint32_t bytes) {
+    return store_pieces(address, from, bytes, false);
+}
+
+bool Cpu::may_store(std::uint64_t address, std::uint32_t bytes) {
+    std::uint32_t const first = bytes_left_in_page(address, bytes);
+    if (!translate(address, AccessKind::write, first, false)) return false;
+    code_touched_ = false;
+    if (first == bytes) return true;
+    bool const ok = translate(address + first, AccessKind::write, bytes - first, false).has_value();
+    code_touched_ = false;
+    return ok;
+}
+
+template <typename T>
+Loaded<T> Cpu::load_slow(std::uint64_t address) {
+    T value{};
+    bool const ok = load_pieces(address, &value, sizeof(T), false);
+    return {value, ok};
+}
+
+template <typename T>
+bool Cpu::store_slow(std::uint64_t address, T value) {
+    return store_pieces(address, &value, sizeof(T), false);
+}
+
+template <typename T>
+Loaded<T> Cpu::load_system(std::uint64_t address) {
+    T value{};
+    bool const ok = load_pieces(address, &value, sizeof(T), true);
+    return {value, ok};
+}
+
+template <typename T>
+bool Cpu::store_system(std::uint64_t address, T value) {
+    return store_pieces(address, &value, sizeof(T), true);
+}
+
+template Loaded<std::uint8_t> Cpu::load_slow(std::uint64_t);
+template Loaded<std::uint16_t> Cpu::load_slow(std::uint64_t);
+template Loaded<std::uint32_t> Cpu::load_slow(std::uint64_t);
+template Loaded<std::uint64_t> Cpu::load_slow(std::uint64_t);
+template bool Cpu::store_slow(std::uint64_t, std::uint8_t);
+template bool Cpu::store_slow(std::uint64_t, std::uint16_t);
+template bool Cpu::store_slow(std::uint64_t, std::uint32_t);
+template bool Cpu::store_slow(std::uint64_t, std::uint64_t);
+template Loaded<std::uint8_t> Cpu::load_system(std::uint64_t);
+template Loaded<std::uint16_t> Cpu::load_system(std::uint64_t);
+template Loaded<std::uint32_t> Cpu::load_system(std::uint64_t);
+template Loaded<std::uint64_t> Cpu::load_system(std::uint64_t);
+template bool Cpu::store_system(std::uint64_t, std::uint16_t);
+template bool Cpu::store_system(std::uint64_t, std::uint32_t);
+template bool Cpu::store_system(std::uint64_t, std::uint64_t);
+
+// --- time and randomness ------------------------------------------------------------------------------------------
+
+void Cpu::clock_to(std::uint64_t instructions) {
+    Uint128 const ns = static_cast<Uint128>(instructions - clock_base_instructions_) * 1'000'000'000;
+    clock_.advance_to(clock_base_ + Ticks{static_cast<std::uint64_t>(ns / instructions_per_second_)});
+}
+
+void Cpu::skip_to(Ticks time) {
+    clock_.advance_to(time);
+    clock_base_ = clock_.now();
+    clock_base_instructions_ = instructions_;
+}
+
+std::uint64_t Cpu::time_stamp() {
+    bring_clock_up();
+    return tsc_.at(clock_.now());
+}
+
+// splitmix64: the machine's own stream, so that two machines never make the same keys and a run can be repeated.
+std::uint64_t Cpu::random() {
+    std::uint64_t z = random_state_ += 0x9e37'79b9'7f4a'7c15;
+    z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
+    z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
+    return z ^ z >> 31;
+}
+
+void Cpu::note_refused(std::uint64_t rip) {
+    refused_ = {};
+    refused_.rip = rip;
+    for (std::uint8_t& byte : refused_.bytes) {
+        auto const at = read_pointer(rip + refused_.length);
+        if (at == nullptr) break;
+        byte = std::to_integer<std::uint8_t>(*at);
+        ++refused_.length;
+    }
+}
+
+}  // namespace backplane

@@ -1,0 +1,445 @@
+// One processor while it executes: the architectural state, its soft TLB, and the vocabulary in which instruction
+// handlers are written. Every store of a guest begins here.
+//
+// A handler reads everything, checks everything, then writes: until its first write it may give up with `leave`, and
+// the instruction has not happened. It gives up in two cases: a fault, or an access that is not plain RAM (a device,
+// a store into decoded code) while other instructions share the trace; the dispatcher then runs the instruction alone,
+// where such accesses are carried out with the clock exact.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <optional>
+
+#include "bus/bus.h"
+#include "clock/machine_clock.h"
+#include "clock/time_stamp_counter.h"
+#include "cpu/exception.h"
+#include "cpu/flags.h"
+#include "cpu/op.h"
+#include "cpu/state.h"
+#include "mmu/page_walk.h"
+#include "mmu/tlb.h"
+
+namespace backplane {
+
+class LocalApic;
+class TraceCache;
+
+/// Why the dispatcher got control back.
+enum class Leave : std::uint8_t {
+    next,       ///< go on at rip
+    fault,      ///< pending_fault() is to be delivered at rip
+    alone,      ///< run the instruction at rip in a trace of its own
+    halt,       ///< HLT
+    shutdown,   ///< triple fault
+    device,     ///< a device register was accessed: timers and interrupts may have changed
+};
+
+template <typename T>
+struct Loaded {
+    T value;
+    bool ok;
+};
+
+/// What an interrupt vector comes from; decides about error codes and privilege checks.
+enum class EventSource : std::uint8_t { external, exception, software };
+
+/// Counters that the report and the benchmarks show.
+struct CpuCounters {
+    std::uint64_t traces_decoded{0};
+    std::uint64_t tlb_misses{0};
+    std::uint64_t exceptions{0};
+    std::uint64_t interrupts{0};
+    std::uint64_t device_accesses{0};
+    std::uint64_t code_writes{0};
+};
+
+class Cpu final : public TranslationObserver {
+  public:
+    struct Parts {
+        Bus& bus;
+        MachineClock& clock;
+        TimeStampCounter& tsc;
+        LocalApic& apic;
+        TraceCache& traces;
+        std::uint64_t instructions_per_second;
+        std::uint64_t random_seed;
+    };
+    explicit Cpu(Parts const& parts);
+    ~Cpu() override;
+
+    // --- the state from outside (engine, tests, debugger) ---------------------------------------------------------
+    /// The whole architectural state; valid between runs.
+    [[nodiscard]] CpuState state() const;
+    void set_state(CpuState const& state);
+
+    // --- registers ------------------------------------------------------------------------------------------------
+    template <typename T>
+    [[nodiscard]] T reg(std::uint8_t offset) const {
+        T value;
+        std::memcpy(&value, reinterpret_cast<char const*>(slot_) + offset, sizeof(T));
+        return value;
+    }
+    /// Writes a register; a 32-bit write clears the upper half ([SDM1] 3.4.1.1).
+    template <typename T>
+    void set_reg(std::uint8_t offset, T value) {
+        if constexpr (sizeof(T) == 4) {
+            std::uint64_t const wide = static_cast<std::uint32_t>(value);
+            std::memcpy(reinterpret_cast<char*>(slot_) + offset, &wide, 8);
+        } else {
+            std::memcpy(reinterpret_cast<char*>(slot_) + offset, &value, sizeof(T));
+        }
+    }
+    [[nodiscard]] std::uint64_t& gpr(Gpr name) { return slot_[name]; }
+    [[nodiscard]] std::uint64_t gpr(Gpr name) const { return slot_[name]; }
+
+    /// The linear address of a memory operand.
+    [[nodiscard]] std::uint64_t address(Op const* op) const {
+        std::uint64_t const offset = reg<std::uint64_t>(op->base) + (reg<std::uint64_t>(op->index) << op->scale) +
+                                     static_cast<std::uint64_t>(static_cast<std::int64_t>(op->disp));
+        if (op->form != AddressForm::flat64) [[unlikely]] return address_other(op, offset);
+        return offset + segment_base_[op->segment];
+    }
+    /// The offset alone, as LEA computes it (not yet cut to the operand size).
+    [[nodiscard]] std::uint64_t effective_address(Op const* op) const;
+
+    // --- memory ---------------------------------------------------------------------------------------------------
+    template <typename T>
+    [[nodiscard]] Loaded<T> load(std::uint64_t address) {
+        TlbEntry const& entry = tlb_->read.slot(address);
+        if (address - entry.tag <= kPageBytes - sizeof(T)) [[likely]] {
+            T value;
+            std::memcpy(&value, reinterpret_cast<void const*>(address + entry.addend), sizeof(T));
+            return {value, true};
+        }
+        return load_slow<T>(address);
+    }
+    template <typename T>
+    [[nodiscard]] bool store(std::uint64_t address, T value) {
+        TlbEntry const& entry = tlb_->write.slot(address);
+        if (address - entry.tag <= kPageBytes - sizeof(T)) [[likely]] {
+            std::memcpy(reinterpret_cast<void*>(address + entry.addend), &value, sizeof(T));
+            return true;
+        }
+        return store_slow<T>(address, value);
+    }
+    /// For read-modify-write: the value, with the right to store checked, so that the store() that follows cannot fail.
+    template <typename T>
+    [[nodiscard]] Loaded<T> load_to_modify(std::uint64_t address) {
+        TlbEntry const& entry = tlb_->write.slot(address);
+        if (address - entry.tag <= kPageBytes - sizeof(T)) [[likely]] {
+            T value;
+            std::memcpy(&value, reinterpret_cast<void const*>(address + entry.addend), sizeof(T));
+            return {value, true};
+        }
+        if (!may_store(address, sizeof(T))) return {T{}, false};
+        return load_slow<T>(address);
+    }
+    /// Larger objects (16 bytes and more, FXSAVE areas, far pointers): any size up to a page.
+    [[nodiscard]] bool load_bytes(std::uint64_t address, void* into, std::uint32_t bytes);
+    [[nodiscard]] bool store_bytes(std::uint64_t address, void const* from, std::uint32_t bytes);
+    /// True when [address, address + bytes) may be stored to (both pages); otherwise a fault or `alone` is pending.
+    [[nodiscard]] bool may_store(std::uint64_t address, std::uint32_t bytes);
+    /// Host memory behind a linear address within its page, for string instructions; null when the slow path is needed.
+    [[nodiscard]] std::byte const* read_pointer(std::uint64_t address) {
+        TlbEntry const& entry = tlb_->read.slot(address);
+        return address - entry.tag < kPageBytes ? reinterpret_cast<std::byte const*>(address + entry.addend) : nullptr;
+    }
+    [[nodiscard]] std::byte* write_pointer(std::uint64_t address) {
+        TlbEntry const& entry = tlb_->write.slot(address);
+        return address - entry.tag < kPageBytes ? reinterpret_cast<std::byte*>(address + entry.addend) : nullptr;
+    }
+    /// Accesses that the processor makes for itself, with supervisor rights (descriptor tables, TSS, IDT).
+    template <typename T>
+    [[nodiscard]] Loaded<T> load_system(std::uint64_t address);
+    template <typename T>
+    [[nodiscard]] bool store_system(std::uint64_t address, T value);
+
+    // --- the stack ------------------------------------------------------------------------------------------------
+    // The stack's width is 64 bits in 64-bit mode, else SS.B chooses 32 or 16 ([SDM1] 6.2.3).
+    [[nodiscard]] std::uint64_t stack_masked(std::uint64_t value) const {
+        if (mode_ == CodeMode::bits64) [[likely]] return value;
+        return state_.segments[ss].big ? static_cast<std::uint32_t>(value) : static_cast<std::uint16_t>(value);
+    }
+    [[nodiscard]] std::uint64_t stack_pointer() const { return stack_masked(slot_[rsp]); }
+    [[nodiscard]] std::uint64_t stack_pointer_minus(std::uint64_t bytes) const { return stack_masked(slot_[rsp] - bytes); }
+    [[nodiscard]] std::uint64_t stack_pointer_plus(std::uint64_t bytes) const { return stack_masked(slot_[rsp] + bytes); }
+    void set_stack_pointer(std::uint64_t value) {
+        if (mode_ == CodeMode::bits64 || state_.segments[ss].big)
+            slot_[rsp] = value;
+        else
+            slot_[rsp] = (slot_[rsp] & ~std::uint64_t{0xffff}) | value;
+    }
+    [[nodiscard]] std::uint64_t stack_address(std::uint64_t offset) const {
+        if (mode_ == CodeMode::bits64) [[likely]] return offset;
+        return static_cast<std::uint32_t>(offset + segment_base_[ss]);
+    }
+    /// The linear address of an offset in a segment that an Op names.
+    [[nodiscard]] std::uint64_t segment_linear(std::uint8_t slot, std::uint64_t offset) const {
+        std::uint64_t const linear = offset + segment_base_[slot];
+        return mode_ == CodeMode::bits64 ? linear : static_cast<std::uint32_t>(linear);
+    }
+    /// Like leave(), for an access to the stack: a non-canonical address is #SS, not #GP.
+    [[nodiscard]] Op const* leave_stack(Op const* op);
+
+    // --- leaving a trace ------------------------------------------------------------------------------------------
+    /// Gives the instruction up: nothing of it has happened. A fault or `alone` has been noted by what failed.
+    [[nodiscard]] Op const* leave(Op const* op);
+    /// Raises a fault from a handler: `return cpu.raise(op, ...)`.
+    [[nodiscard]] Op const* raise(Op const* op, ExceptionVector vector, std::uint32_t error_code = 0);
+    /// Notes a fault and returns false, for use below handlers.
+    bool fault(ExceptionVector vector, std::uint32_t error_code = 0);
+    bool page_fault(std::uint64_t address, std::uint32_t error_code);
+    /// The instruction is done and was the last of its trace; execution goes on behind it.
+    [[nodiscard]] Op const* finish(Op const* op, Leave reason = Leave::next);
+    /// The instruction is done; execution goes on at `target` (linear, checked).
+    [[nodiscard]] Op const* jump(Op const* op, std::uint64_t target);
+    /// The instruction is done; execution goes on at a successor known at decode time (0 fall-through, 1 taken).
+    [[nodiscard]] Op const* go(std::uint64_t target, unsigned successor) {
+        Trace* const next = trace_->links[successor];
+        if (remaining_ >= next->cost) [[likely]] {
+            remaining_ -= next->cost;
+            trace_ = next;
+            slot_[kCodeSlot] = target;
+            return next->ops;
+        }
+        return go_slow(target, successor);
+    }
+    [[nodiscard]] std::uint64_t rip_of(Op const* op) const { return slot_[kCodeSlot] + op->offset; }
+    [[nodiscard]] std::uint64_t next_rip(Op const* op) const { return slot_[kCodeSlot] + op->offset + op->length; }
+    /// True when the running instruction is alone in its trace, so that devices may be touched.
+    [[nodiscard]] bool is_alone() const { return trace_->cost == Trace::kInvalid; }
+    /// Notes that the running instruction must be run alone; `return cpu.leave(op)` follows.
+    void ask_to_run_alone() { leave_reason_ = Leave::alone; }
+    /// Brings the machine's clock to the running instruction, which must be the last of its trace.
+    void bring_clock_up() { clock_to(instructions_before_run_ + quota_ - remaining_ - (trace_->count != 0 ? 1 : 0)); }
+    /// A device register was touched: the dispatcher goes back to the monitor after this instruction, since timers and
+    /// interrupt lines may have changed.
+    void touch_device() {
+        ++counters_.device_accesses;
+        attention_ = device_touched_ = true;
+    }
+    /// REP: how many iterations the quota still allows, the first included.
+    [[nodiscard]] std::uint64_t iterations_allowed() const { return remaining_ + 1; }
+    /// REP: counts iterations after the first.
+    void count_iterations(std::uint64_t iterations) { remaining_ -= iterations - 1; }
+
+    // --- mode and flags -------------------------------------------------------------------------------------------
+    [[nodiscard]] unsigned cpl() const { return cpl_; }
+    [[nodiscard]] bool long_mode_active() const { return (state_.efer & efer::kLongModeActive) != 0; }
+    [[nodiscard]] bool in_64_bit_mode() const { return mode_ == CodeMode::bits64; }
+    [[nodiscard]] bool protected_mode() const { return (state_.cr0 & cr0::kProtection) != 0; }
+    [[nodiscard]] CodeMode mode() const { return mode_; }
+    [[nodiscard]] std::uint64_t rflags() const { return (state_.rflags & ~rflags::kArithmetic) | flags.value(); }
+    /// Sets RFLAGS as a whole (already checked and masked by the caller).
+    void set_rflags(std::uint64_t value);
+    [[nodiscard]] bool direction_down() const { return (state_.rflags & rflags::kDirection) != 0; }
+    /// To be called after any change of CR0, CR3, CR4, EFER, CPL, CS or EFLAGS.AC.
+    void mode_changed();
+    void flush_tlb();             ///< everything
+    void flush_tlb_non_global();  ///< MOV CR3 with CR4.PGE
+    void flush_tlb_page(std::uint64_t address);
+    [[nodiscard]] static constexpr bool is_canonical(std::uint64_t address) {
+        return static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16) == address;
+    }
+
+    // --- segments and control transfers (segments.cc, deliver.cc) -------------------------------------------------
+    void set_segment(SegmentName name, Segment const& segment);
+    [[nodiscard]] Segment const& segment(SegmentName name) const { return state_.segments[name]; }
+    /// MOV Sreg, POP Sreg, LDS...: loads and checks a data or stack segment. False: a fault is pending.
+    [[nodiscard]] bool load_segment(SegmentName name, std::uint16_t selector);
+    /// Delivers an interrupt or exception through the IDT. Faults on the way become double faults and shutdown.
+    void deliver(std::uint8_t vector, EventSource source, std::optional<std::uint32_t> error_code);
+    /// A descriptor of the GDT or LDT as two halves of 64 bits (the second only for system descriptors in long mode).
+    /// Empty: the selector is beyond its table, and `vector`(selector) is pending, or the read faulted.
+    [[nodiscard]] std::optional<std::uint64_t> read_descriptor(std::uint16_t selector, ExceptionVector vector);
+    [[nodiscard]] bool load_ldtr(std::uint16_t selector);
+    [[nodiscard]] bool load_tr(std::uint16_t selector);
+    // Handlers of control transfers; each ends its trace.
+    [[nodiscard]] Op const* far_jump(Op const* op, std::uint16_t selector, std::uint64_t offset);
+    [[nodiscard]] Op const* far_call(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes);
+    [[nodiscard]] Op const* far_return(Op const* op, unsigned operand_bytes, std::uint64_t extra_bytes);
+    [[nodiscard]] Op const* interrupt_return(Op const* op, unsigned operand_bytes);
+    [[nodiscard]] Op const* software_interrupt(Op const* op, std::uint8_t vector);
+    [[nodiscard]] Op const* syscall(Op const* op);
+    [[nodiscard]] Op const* sysret(Op const* op, unsigned operand_bytes);
+
+    // --- what instructions need of the machine --------------------------------------------------------------------
+    [[nodiscard]] Bus& bus() { return bus_; }
+    [[nodiscard]] LocalApic& apic() { return apic_; }
+    [[nodiscard]] std::uint64_t time_stamp();
+    [[nodiscard]] std::uint64_t random();
+    /// RDMSR, WRMSR (msr.cc); false: #GP.
+    [[nodiscard]] std::optional<std::uint64_t> read_msr(std::uint32_t msr);
+    [[nodiscard]] bool write_msr(std::uint32_t msr, std::uint64_t value);
+    /// CPUID (cpuid.cc) as eax, ebx, ecx, edx.
+    [[nodiscard]] std::array<std::uint32_t, 4> cpuid(std::uint32_t leaf, std::uint32_t subleaf) const;
+    /// Writes of control registers with all their checks (control_registers.cc). False: a fault is pending.
+    [[nodiscard]] bool write_cr0(std::uint64_t value);
+    [[nodiscard]] bool write_cr3(std::uint64_t value);
+    [[nodiscard]] bool write_cr4(std::uint64_t value);
+
+    // --- vectors and floating point -------------------------------------------------------------------------------
+    /// False when SSE instructions raise #UD or #NM now (CR0.EM, CR0.TS, CR4.OSFXSR); see raise_simd_unavailable().
+    [[nodiscard]] bool simd_ok() const { return !simd_blocked_; }
+    /// False when x87 and MMX instructions raise #NM (or, MMX with CR0.EM, #UD) now.
+    [[nodiscard]] bool x87_ok() const { return !x87_blocked_; }
+    [[nodiscard]] Xmm& xmm(std::uint8_t number) { return state_.xmm[number]; }
+    [[nodiscard]] X87State& x87() { return state_.x87; }
+    /// The raw state, for system instructions and the engine. Lazy parts (rip, arithmetic flags, GPRs) are not in it.
+    [[nodiscard]] CpuState& raw_state() { return state_; }
+
+    /// Arithmetic flags.
+    LazyFlags flags;
+
+    // --- for the dispatcher (interpreter.cc) ----------------------------------------------------------------------
+    struct RunResult {
+        Leave reason;
+        std::uint64_t executed;  ///< instructions retired
+    };
+    /// Runs at most `quota` instructions. Returns `next` at the quota's end, halt, shutdown or device.
+    [[nodiscard]] RunResult run(std::uint64_t quota);
+    /// Set by whatever may have made an interrupt deliverable; looked at between traces.
+    [[nodiscard]] bool* attention_flag() { return &attention_; }
+    [[nodiscard]] std::uint64_t instructions() const { return instructions_; }
+    [[nodiscard]] CpuCounters const& counters() const { return counters_; }
+    [[nodiscard]] bool is_halted() const { return state_.halted; }
+    /// An interrupt that is not masked, or an NMI, is pending: a halted processor would wake up.
+    [[nodiscard]] bool has_wake_event() const;
+    /// Time passed without instructions (idle): the clock's base moves.
+    void skip_to(Ticks time);
+    void reset();
+
+    /// Called with every fault before it is delivered; true swallows it, and run() returns Leave::fault. For tests and
+    /// debuggers.
+    void set_fault_hook(std::function<bool(Fault const&, std::uint64_t rip)> hook) { fault_hook_ = std::move(hook); }
+
+    // TranslationObserver
+    void drop_pages(GuestPage first, std::uint64_t count) override;
+    void watch_stores(GuestPage page) override;
+    void code_written(GuestPhys, std::uint64_t) override {}
+
+    /// The last instruction that could not be executed, for the report (claim S3.3: "cannot execute", with the bytes).
+    struct Refused {
+        std::uint64_t rip{0};
+        std::uint8_t bytes[15]{};
+        std::uint8_t length{0};
+    };
+    [[nodiscard]] Refused const& last_refused() const { return refused_; }
+    void note_refused(std::uint64_t rip);
+    /// The cause of a shutdown, in words.
+    [[nodiscard]] char const* shutdown_cause() const { return shutdown_cause_; }
+
+  private:
+    template <typename T>
+    [[gnu::noinline]] Loaded<T> load_slow(std::uint64_t address);
+    template <typename T>
+    [[gnu::noinline]] bool store_slow(std::uint64_t address, T value);
+    [[nodiscard]] std::uint64_t address_other(Op const* op, std::uint64_t offset) const;
+    [[nodiscard]] Op const* go_slow(std::uint64_t target, unsigned successor);
+
+    struct Target {  // where one page-internal piece of an access goes
+        std::byte* host;     // RAM, or null: through the bus
+        GuestPhys physical;
+    };
+    /// Translates one piece; fills the TLB when it may. Empty: fault or `alone` is noted.
+    std::optional<Target> translate(std::uint64_t address, AccessKind kind, std::uint32_t bytes, bool system);
+    [[nodiscard]] Expected<Translation, PageFault> walk(std::uint64_t address, AccessKind kind, bool system);
+    bool load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bool system);
+    bool store_pieces(std::uint64_t address, void const* from, std::uint32_t bytes, bool system);
+    TlbSet& set_for(bool system);
+
+    Trace* find_trace(std::uint64_t rip);
+    Trace* decode_at(std::uint64_t rip, std::uint64_t physical, std::uint64_t second_page, std::uint32_t most);
+    std::optional<std::uint64_t> fetch_page(std::uint64_t address);
+    void run_trace(Trace* trace);
+    Trace* scratch_copy(Trace const& trace, std::uint32_t count);
+    bool take_events();
+    void clock_to(std::uint64_t instructions);
+    bool deliver_long(std::uint8_t vector, EventSource source, std::optional<std::uint32_t> error_code);
+    /// A code segment for a far transfer at the same privilege. Empty: a fault is pending.
+    std::optional<Segment> code_segment_for(std::uint16_t selector);
+    void mark_accessed(std::uint16_t selector, std::uint64_t descriptor);
+    void write_paravirtual_clock(std::uint64_t value);
+    void write_paravirtual_wall_clock(std::uint64_t value);
+
+    // Hot: what every handler touches.
+    std::uint64_t slot_[18]{};
+    std::uint64_t segment_base_[7]{};
+    TlbSet* tlb_;
+    Trace* trace_{nullptr};
+    std::uint64_t remaining_{0};
+    std::uint64_t rip_{0};  // between traces
+    Leave leave_reason_{Leave::next};
+    CodeMode mode_{CodeMode::bits16};
+    std::uint8_t cpl_{0};
+    bool attention_{false};
+    bool device_touched_{false};
+    bool non_canonical_{false};
+    bool simd_blocked_{true};
+    bool x87_blocked_{false};
+    Fault pending_{};
+
+    CpuState state_;
+    Bus& bus_;
+    MachineClock& clock_;
+    TimeStampCounter& tsc_;
+    LocalApic& apic_;
+    TraceCache& traces_;
+    std::uint64_t instructions_per_second_;
+    std::uint64_t random_state_;
+
+    std::uint64_t quota_{0};
+    std::uint64_t instructions_{0};              // retired, up to the last run's end
+    std::uint64_t instructions_before_run_{0};
+    std::uint64_t clock_base_instructions_{0};   // the clock showed clock_base_ at this count
+    Ticks clock_base_{};
+    Trace** pending_link_{nullptr};              // a link to set once its target is found
+    bool code_touched_{false};
+    CpuCounters counters_{};
+    Refused refused_{};
+    char const* shutdown_cause_{"none"};
+    std::function<bool(Fault const&, std::uint64_t)> fault_hook_;
+
+    struct Msrs {
+        std::uint64_t pat{0x0007'0406'0007'0406};
+        std::uint64_t mtrr_default{0x806};
+        std::array<std::uint64_t, 11> mtrr_fixed{};
+        std::array<std::uint64_t, 16> mtrr_variable{};
+        std::uint64_t tsc_adjust{0};
+        std::uint64_t kvm_wall_clock{0};
+        std::uint64_t kvm_system_time{0};
+        std::uint64_t spec_ctrl{0};
+        std::uint64_t syscfg{0}, hwcr{0}, northbridge{0};
+        std::uint64_t debug_control{0};
+        std::uint64_t misc_enable{1};
+    } msrs_;
+
+    TlbSet user_tlb_, supervisor_tlb_, supervisor_ac_tlb_;
+    alignas(16) std::byte scratch_trace_[sizeof(Trace) + 40 * sizeof(Op)];
+};
+
+extern template Loaded<std::uint8_t> Cpu::load_slow(std::uint64_t);
+extern template Loaded<std::uint16_t> Cpu::load_slow(std::uint64_t);
+extern template Loaded<std::uint32_t> Cpu::load_slow(std::uint64_t);
+extern template Loaded<std::uint64_t> Cpu::load_slow(std::uint64_t);
+extern template bool Cpu::store_slow(std::uint64_t, std::uint8_t);
+extern template bool Cpu::store_slow(std::uint64_t, std::uint16_t);
+extern template bool Cpu::store_slow(std::uint64_t, std::uint32_t);
+extern template bool Cpu::store_slow(std::uint64_t, std::uint64_t);
+
+/// Ends a handler whose instruction is done: on to the next one of the trace. In release builds this is a tail call, so
+/// that each handler has an indirect jump of its own; debug builds return to a loop.
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(BACKPLANE_LOOP_DISPATCH)
+#if defined(__clang__)
+#define BACKPLANE_NEXT(cpu, op) [[clang::musttail]] return (op)[1].run((cpu), (op) + 1)
+#else
+#define BACKPLANE_NEXT(cpu, op) return (op)[1].run((cpu), (op) + 1)
+#endif
+#else
+#define BACKPLANE_NEXT(cpu, op) return (op) + 1
+#endif
+
+}  // namespace backplane

@@ -1,0 +1,102 @@
+// The fixed processor: what CPUID says, the same on every host. It announces only what works (docs/design/cpu-model.md).
+//
+// AMD family 19h, because Linux then knows that the processor needs no page-table isolation and no mitigation for
+// Meltdown, L1TF, MDS and their kin; with automatic IBRS it also leaves out retpolines. The bits that say so describe
+// a processor that does not speculate, which is what an interpreter is. [APM3] appendix E, [SDM2A] CPUID
+#include <bit>
+#include <cstring>
+
+#include "cpu/cpu.h"
+#include "interrupt/local_apic.h"
+
+namespace backplane {
+
+namespace {
+
+constexpr std::uint32_t bit(unsigned number) { return std::uint32_t{1} << number; }
+
+// Family 19h (0xF + 0xA), model 01h, stepping 1.
+constexpr std::uint32_t kSignature = 0x00a0'0f11;
+constexpr std::uint32_t kHighestBasic = 0xd;
+constexpr std::uint32_t kHighestExtended = 0x8000'0021;
+constexpr std::uint32_t kHighestHypervisor = 0x4000'0001;
+
+constexpr std::uint32_t kLeaf1Edx = bit(0) /* FPU */ | bit(2) /* DE */ | bit(3) /* PSE */ | bit(4) /* TSC */ | bit(5) /* MSR */ |
+                                    bit(6) /* PAE */ | bit(8) /* CX8 */ | bit(12) /* MTRR */ | bit(13) /* PGE */ |
+                                    bit(15) /* CMOV */ | bit(16) /* PAT */ | bit(17) /* PSE36 */ | bit(19) /* CLFSH */ |
+                                    bit(23) /* MMX */ | bit(24) /* FXSR */ | bit(25) /* SSE */ | bit(26) /* SSE2 */;
+constexpr std::uint32_t kLeaf1Ecx = bit(13) /* CX16 */ | bit(21) /* x2APIC */ | bit(23) /* POPCNT */ |
+                                    bit(24) /* TSC-deadline */ | bit(30) /* RDRAND */ | bit(31) /* hypervisor */;
+constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(7) /* SMEP */ | bit(9) /* ERMS */ |
+                                    bit(18) /* RDSEED */ | bit(20) /* SMAP */;
+constexpr std::uint32_t kLeaf7Edx = bit(4) /* FSRM */;
+constexpr std::uint32_t kExtended1Ecx = bit(0) /* LAHF */ | bit(8) /* 3DNowPrefetch */;
+constexpr std::uint32_t kExtended1Edx = (kLeaf1Edx & 0x0183'f3ff) | bit(11) /* SYSCALL */ | bit(20) /* NX */ |
+                                        bit(26) /* 1 GiB pages */ | bit(27) /* RDTSCP */ | bit(29) /* long mode */;
+
+using Leaf = std::array<std::uint32_t, 4>;
+
+Leaf text(char const* first12) {
+    Leaf leaf{};
+    std::memcpy(&leaf[1], first12, 4);
+    std::memcpy(&leaf[2], first12 + 8, 4);
+    std::memcpy(&leaf[3], first12 + 4, 4);
+    return leaf;
+}
+Leaf brand(unsigned part) {
+    char name[48] = "Backplane fixed x86-64 processor, version 1";
+    Leaf leaf;
+    std::memcpy(leaf.data(), name + 16 * part, 16);
+    return leaf;
+}
+
+}  // namespace
+
+std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t subleaf) const {
+    // A basic leaf that does not exist answers as zero (AMD), and so do unknown hypervisor and extended leaves.
+    switch (leaf) {
+        case 0: {
+            Leaf out = text("AuthenticAMD");
+            out[0] = kHighestBasic;
+            return out;
+        }
+        case 1:
+            return {kSignature, apic_.id() << 24 | 1U << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */, kLeaf1Ecx,
+                    kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0)};
+        case 6: return {bit(2) /* ARAT */, 0, 0, 0};
+        case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx, 0, kLeaf7Edx} : Leaf{};
+        case 0xb:  // one processor: both levels have one (topology of several comes with SMP)
+            if (subleaf == 0) return {0, 1, 1 << 8 | subleaf, apic_.id()};
+            if (subleaf == 1) return {0, 1, 2 << 8 | subleaf, apic_.id()};
+            return {0, 0, subleaf, apic_.id()};
+        case 0x4000'0000: {
+            // The paravirtual clock of KVM: without it Linux would calibrate the TSC against timers that are not there.
+            char const signature[12] = {'K', 'V', 'M', 'K', 'V', 'M', 'K', 'V', 'M', 0, 0, 0};
+            Leaf out{kHighestHypervisor, 0, 0, 0};
+            std::memcpy(&out[1], signature, 12);
+            return out;
+        }
+        case 0x4000'0001: return {bit(1) /* NOP_IO_DELAY */ | bit(3) /* CLOCKSOURCE2 */ | bit(24) /* CLOCKSOURCE_STABLE */, 0, 0, 0};
+        case 0x8000'0000: {
+            Leaf out = text("AuthenticAMD");
+            out[0] = kHighestExtended;
+            return out;
+        }
+        case 0x8000'0001: return {kSignature, 0, kExtended1Ecx, kExtended1Edx | (apic_.is_enabled() ? bit(9) : 0)};
+        case 0x8000'0002:
+        case 0x8000'0003:
+        case 0x8000'0004: return brand(leaf - 0x8000'0002);
+        case 0x8000'0005: return {0, 0, 0x2008'0140, 0x2008'0140};  // L1 data and code: 32 KiB, 8 ways, 64-byte lines
+        case 0x8000'0006: return {0, 0, 0x0200'6140, 0};            // L2: 512 KiB, 8 ways
+        case 0x8000'0007: return {0, 0, 0, bit(8) /* invariant TSC */};
+        case 0x8000'0008:
+            return {48U << 8 | PageMap::kAddressBits,
+                    bit(12) /* IBPB */ | bit(14) /* IBRS */ | bit(26) /* SSB_NO */ | bit(29) /* BTC_NO */ | bit(30) /* IBPB_RET */, 0, 0};
+        case 0x8000'0021:
+            return {bit(2) /* LFENCE serialises */ | bit(6) /* a null selector clears the base */ | bit(8) /* automatic IBRS */ | bit(29) /* SRSO_NO */, 0,
+                    bit(1) | bit(2) /* TSA_SQ_NO, TSA_L1_NO */, 0};
+        default: return {};
+    }
+}
+
+}  // namespace backplane

@@ -1,0 +1,166 @@
+#include "cpu/decode.h"
+
+#include <limits>
+
+#include "cpu/cpu.h"
+#include "cpu/lower.h"
+
+namespace backplane {
+
+namespace {
+
+constexpr std::uint8_t kMaxInstructionBytes = 15;
+
+struct Decoders {
+    ZydisDecoder by_mode[3];
+    Decoders() {
+        ZydisDecoderInit(&by_mode[0], ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16);
+        ZydisDecoderInit(&by_mode[1], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+        ZydisDecoderInit(&by_mode[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+        for (ZydisDecoder& decoder : by_mode) {
+            // The processor does not announce these, so their encodings mean what they meant before.
+            for (auto const absent : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_LZCNT,
+                                      ZYDIS_DECODER_MODE_CLDEMOTE, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CET})
+                ZydisDecoderEnableMode(&decoder, absent, ZYAN_FALSE);
+            ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
+        }
+    }
+};
+
+ZydisDecoder const& decoder_for(CodeMode mode) {
+    static Decoders const decoders;
+    return decoders.by_mode[static_cast<unsigned>(mode)];
+}
+
+Op const* raise_undefined(Cpu& cpu, Op const* op) {
+    cpu.note_refused(cpu.rip_of(op));
+    return cpu.raise(op, ExceptionVector::invalid_opcode);
+}
+Op const* raise_too_long(Cpu& cpu, Op const* op) { return cpu.raise(op, ExceptionVector::general_protection); }
+
+Op const* leave_trace(Cpu& cpu, Op const* op) {
+    std::uint64_t const target = cpu.rip_of(op);
+    return cpu.go(cpu.in_64_bit_mode() ? target : static_cast<std::uint32_t>(target), 0);
+}
+
+std::uint8_t segment_slot(ZydisRegister reg, CodeMode mode) {
+    switch (reg) {
+        case ZYDIS_REGISTER_FS: return fs;
+        case ZYDIS_REGISTER_GS: return gs;
+        case ZYDIS_REGISTER_ES: return mode == CodeMode::bits64 ? kFlatSegment : std::uint8_t{es};
+        case ZYDIS_REGISTER_CS: return mode == CodeMode::bits64 ? kFlatSegment : std::uint8_t{cs};
+        case ZYDIS_REGISTER_SS: return mode == CodeMode::bits64 ? kFlatSegment : std::uint8_t{ss};
+        case ZYDIS_REGISTER_DS: return mode == CodeMode::bits64 ? kFlatSegment : std::uint8_t{ds};
+        default: return kFlatSegment;
+    }
+}
+
+std::uint8_t log2_of(std::uint8_t scale) { return scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0; }
+
+AddressForm form_of(CodeMode mode, std::uint8_t address_width) {
+    if (address_width == 64) return AddressForm::flat64;
+    if (mode == CodeMode::bits64) return AddressForm::wrap32;
+    return address_width == 32 ? AddressForm::legacy32 : AddressForm::legacy16;
+}
+
+void lower_memory(Op& op, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands, CodeMode mode) {
+    op.base = op.index = kZeroSlot * 8;
+    op.segment = kFlatSegment;
+    op.form = form_of(mode, instruction.address_width);
+    for (unsigned i = 0; i < instruction.operand_count; ++i) {
+        if (operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY) continue;
+        if (operands[i].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
+            if (operands[i].mem.segment == ZYDIS_REGISTER_SS) op.stack = 1;
+            if (instruction.mnemonic == ZYDIS_MNEMONIC_XLAT) op.segment = segment_slot(operands[i].mem.segment, mode);
+            continue;
+        }
+        ZydisDecodedOperandMem const& memory = operands[i].mem;
+        op.segment = segment_slot(memory.segment, mode);
+        op.stack = memory.segment == ZYDIS_REGISTER_SS;
+        std::int64_t displacement = memory.disp.has_displacement ? memory.disp.value : 0;
+        if (memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP) {
+            op.base = kCodeSlot * 8;
+            displacement += op.offset + instruction.length;
+        } else if (memory.base != ZYDIS_REGISTER_NONE) {
+            op.base = Lowering::gpr_slot(memory.base);
+        }
+        if (memory.index != ZYDIS_REGISTER_NONE) {
+            op.index = Lowering::gpr_slot(memory.index);
+            op.scale = log2_of(memory.scale) & 3;
+        }
+        op.disp = static_cast<std::int32_t>(displacement);
+        break;
+    }
+}
+
+}  // namespace
+
+std::uint8_t Lowering::gpr_slot(ZydisRegister reg) {
+    if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+        return static_cast<std::uint8_t>((reg - ZYDIS_REGISTER_AH) * 8 + 1);
+    ZyanI8 const id = ZydisRegisterGetId(reg);
+    if (reg >= ZYDIS_REGISTER_SPL && reg <= ZYDIS_REGISTER_R15B)
+        return static_cast<std::uint8_t>((reg - ZYDIS_REGISTER_SPL + 4) * 8);
+    return static_cast<std::uint8_t>((id < 0 ? 16 : id) * 8);
+}
+
+std::uint8_t Lowering::vector(unsigned i) const {
+    return static_cast<std::uint8_t>(ZydisRegisterGetId(operands[i].reg.value));
+}
+
+LowerTable const& lower_table() {
+    static LowerTable const table = [] {
+        LowerTable made{};
+        lower_integer(made);
+        lower_move(made);
+        lower_shift(made);
+        lower_control(made);
+        lower_string(made);
+        lower_system(made);
+        lower_sse(made);
+        lower_x87(made);
+        return made;
+    }();
+    return table;
+}
+
+Op end_of_trace(std::uint32_t offset, std::uint32_t position) {
+    Op op{};
+    op.run = leave_trace;
+    op.offset = static_cast<std::uint16_t>(offset);
+    op.position = static_cast<std::uint8_t>(position);
+    return op;
+}
+
+DecodeStatus decode(std::span<std::uint8_t const> bytes, CodeMode mode, std::uint32_t offset, std::uint32_t position, Op& op) {
+    ZydisDecodedInstruction instruction;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    std::size_t const length = bytes.size() < kMaxInstructionBytes ? bytes.size() : kMaxInstructionBytes;
+    ZyanStatus const status = ZydisDecoderDecodeFull(&decoder_for(mode), bytes.data(), length, &instruction, operands);
+    op = {};
+    op.offset = static_cast<std::uint16_t>(offset);
+    op.position = static_cast<std::uint8_t>(position);
+    if (!ZYAN_SUCCESS(status)) {
+        bool const cut = status == ZYDIS_STATUS_NO_MORE_DATA;
+        if (cut && length < kMaxInstructionBytes) return DecodeStatus::needs_more_bytes;
+        op.run = cut || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? raise_too_long : raise_undefined;
+        return DecodeStatus::ends_trace;
+    }
+    op.length = instruction.length;
+    if ((instruction.attributes & (ZYDIS_ATTRIB_HAS_REPNE)) != 0)
+        op.repeat = 2;
+    else if ((instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) != 0)
+        op.repeat = 1;
+    op.lock = (instruction.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0;
+    lower_memory(op, instruction, operands, mode);
+
+    Lowering lowering{.instruction = instruction, .operands = operands, .mode = mode, .op = op};
+    if (LowerFunction const lower = lower_table()[instruction.mnemonic]) lower(lowering);
+    if (op.run == nullptr) {
+        op.run = raise_undefined;
+        return DecodeStatus::ends_trace;
+    }
+    return lowering.ends_trace ? DecodeStatus::ends_trace : DecodeStatus::ok;
+}
+
+}  // namespace backplane

@@ -1,0 +1,241 @@
+// The dispatcher: finds or decodes the trace at rip, runs it, and between traces looks at interrupts and the quota.
+#include <algorithm>
+
+#include "cpu/cpu.h"
+#include "cpu/decode.h"
+#include "cpu/mxcsr.h"
+#include "cpu/trace_cache.h"
+#include "interrupt/local_apic.h"
+
+namespace backplane {
+
+namespace {
+constexpr std::uint32_t kMaxTraceInstructions = 32;
+constexpr std::uint64_t kMaxQuota = 1U << 31;  // so that a trace's kInvalid cost is never affordable
+constexpr std::size_t kInstructionBytes = 15;
+}  // namespace
+
+/// The guest-physical address behind a linear address of code; empty: a page fault is pending.
+std::optional<std::uint64_t> Cpu::fetch_page(std::uint64_t address) {
+    ExecuteTlbEntry const& entry = tlb_->execute.slot(address);
+    if (entry.tag == (address & ~kPageMask)) return entry.page_address;
+    if (mode_ == CodeMode::bits64 && !is_canonical(address)) {
+        fault(ExceptionVector::general_protection);
+        return {};
+    }
+    auto const translation = walk(address, AccessKind::execute, false);
+    if (!translation) {
+        page_fault(address, translation.error().error_code);
+        return {};
+    }
+    std::uint64_t const page_address = address_of(translation->page).value();
+    tlb_->execute.insert(address, page_address, translation->global);
+    return page_address;
+}
+
+Trace* Cpu::find_trace(std::uint64_t rip) {
+    std::uint64_t const linear = rip + segment_base_[cs];
+    auto const page = fetch_page(linear);
+    if (!page) return nullptr;
+    std::uint64_t const physical = *page | (linear & kPageMask);
+    Trace* trace = traces_.find(physical, mode_);
+    if (trace != nullptr && trace->second_page != Trace::kNoPage) [[unlikely]] {
+        auto const second = fetch_page((linear & ~kPageMask) + kPageBytes);
+        if (!second) return nullptr;
+        if (*second != trace->second_page) return decode_at(linear, physical, *second, 1);
+    }
+    return trace != nullptr ? trace : decode_at(linear, physical, Trace::kNoPage, kMaxTraceInstructions);
+}
+
+/// Decodes at most `most` instructions at `physical`. With a `second_page` given, one that crosses into it.
+Trace* Cpu::decode_at(std::uint64_t linear, std::uint64_t physical, std::uint64_t second_page, std::uint32_t most) {
+    Op ops[kMaxTraceInstructions + 1];
+    std::uint32_t count = 0;
+    std::uint32_t bytes = 0;
+    bool open = true;
+    std::uint64_t const in_page = kPageBytes - (physical & kPageMask);
+    while (open && count < most) {
+        std::uint8_t buffer[kInstructionBytes];
+        std::uint64_t const here = std::min<std::uint64_t>(kInstructionBytes, in_page - bytes);
+        // What is no RAM (a hole, a device) reads as ones, and FF FF is no instruction.
+        std::memset(buffer, 0xff, sizeof(buffer));
+        (void)bus_.memory().read(GuestPhys{physical + bytes}, std::as_writable_bytes(std::span{buffer, here}));
+        DecodeStatus status = decode({buffer, here}, mode_, bytes, count, ops[count]);
+        if (status == DecodeStatus::needs_more_bytes) {
+            if (count != 0) break;  // the crossing instruction gets a trace of its own
+            if (second_page == Trace::kNoPage) {
+                auto const next = fetch_page((linear & ~kPageMask) + kPageBytes);
+                if (!next) return nullptr;
+                second_page = *next;
+            }
+            std::uint64_t const there = kInstructionBytes - here;
+            (void)bus_.memory().read(GuestPhys{second_page}, std::as_writable_bytes(std::span{buffer + here, there}));
+            status = decode({buffer, kInstructionBytes}, mode_, bytes, count, ops[count]);
+            open = false;
+        }
+        open = open && status == DecodeStatus::ok;
+        bytes += ops[count].length;
+        ++count;
+        if (bytes >= in_page) open = false;
+    }
+    if (bytes <= in_page) second_page = Trace::kNoPage;
+    ops[count] = end_of_trace(bytes, count);
+
+    ++counters_.traces_decoded;
+    Trace* trace = traces_.allocate(count + 1);
+    if (trace == nullptr) {
+        traces_.flush();
+        trace = traces_.allocate(count + 1);
+    }
+    pending_link_ = nullptr;  // it may point into what was flushed, and a new trace is found again soon enough
+    trace->address = physical;
+    trace->second_page = second_page;
+    trace->cost = count;
+    trace->bytes = std::max(bytes, 1U);
+    trace->mode = mode_;
+    trace->count = static_cast<std::uint8_t>(count);
+    std::copy_n(ops, count + 1, trace->ops);
+    traces_.insert(trace);
+    return trace;
+}
+
+/// The first `count` instructions of a trace, to be run once.
+Trace* Cpu::scratch_copy(Trace const& trace, std::uint32_t count) {
+    auto* const copy = reinterpret_cast<Trace*>(scratch_trace_);
+    copy->address = trace.address;
+    copy->second_page = trace.second_page;
+    copy->cost = Trace::kInvalid;
+    copy->bytes = trace.bytes;
+    copy->mode = trace.mode;
+    copy->count = static_cast<std::uint8_t>(count);
+    copy->links[0] = copy->links[1] = traces_.nowhere();
+    std::copy_n(trace.ops, count + 1, copy->ops);
+    if (count != trace.count) copy->ops[count] = end_of_trace(trace.ops[count].offset, count);
+    return copy;
+}
+
+void Cpu::run_trace(Trace* trace) {
+    remaining_ -= trace->count;
+    trace_ = trace;
+    slot_[kCodeSlot] = rip_;
+    leave_reason_ = Leave::next;
+    Op const* op = trace->ops;
+    do {
+        op = op->run(*this, op);
+    } while (op != nullptr);
+}
+
+bool Cpu::has_wake_event() const {
+    return apic_.nmi_pending() || ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready());
+}
+
+/// Interrupts that may be taken now. True when one was delivered.
+bool Cpu::take_events() {
+    if (apic_.nmi_pending()) {
+        apic_.take_nmi();
+        state_.halted = false;
+        deliver(static_cast<std::uint8_t>(ExceptionVector::nmi), EventSource::external, {});
+        return true;
+    }
+    if ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready()) {
+        ++counters_.interrupts;
+        state_.halted = false;
+        deliver(apic_.acknowledge().value(), EventSource::external, {});
+        return true;
+    }
+    return false;
+}
+
+Cpu::RunResult Cpu::run(std::uint64_t quota) {
+    quota = std::min(quota, kMaxQuota);
+    quota_ = remaining_ = quota;
+    instructions_before_run_ = instructions_;
+    trace_ = traces_.nowhere();
+    device_touched_ = false;
+    pending_link_ = nullptr;
+    load_host_mxcsr(state_);
+    Leave reason = Leave::next;
+    bool alone = false;
+    while (reason == Leave::next) {
+        bool step = alone;
+        if (attention_) [[unlikely]] {
+            if (device_touched_) {
+                device_touched_ = false;
+                reason = Leave::device;
+                break;
+            }
+            bool const shadow = state_.interrupt_shadow;
+            bool const trap = (state_.rflags & rflags::kTrap) != 0;
+            attention_ = shadow || trap;
+            if (!shadow && !alone) {
+                trace_ = traces_.nowhere();
+                if (take_events()) continue;
+            }
+            step = step || shadow || trap;
+        }
+        if (state_.halted) {
+            reason = Leave::halt;
+            break;
+        }
+        if (remaining_ == 0) break;
+        trace_ = traces_.nowhere();
+        leave_reason_ = Leave::next;
+        Trace* const trace = find_trace(rip_);
+        if (trace == nullptr) {
+            alone = false;
+        } else {
+            if (pending_link_ != nullptr && trace->second_page == Trace::kNoPage) *pending_link_ = trace;
+            pending_link_ = nullptr;
+            bool const was_shadow = state_.interrupt_shadow;
+            bool const was_trap = step && (state_.rflags & rflags::kTrap) != 0;
+            std::uint64_t const most = step ? 1 : remaining_;
+            alone = false;
+            bool const whole = !step && trace->count <= most;
+            auto const part = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, trace->count));
+            run_trace(whole ? trace : scratch_copy(*trace, part));
+            if (was_shadow && leave_reason_ != Leave::alone) {
+                // A second STI in the shadow does not extend it ([SDM2] STI).
+                state_.interrupt_shadow = false;
+                attention_ = true;
+            }
+            if (was_trap && leave_reason_ == Leave::next && !was_shadow) {
+                state_.dr6 |= 1 << 14;  // BS
+                leave_reason_ = Leave::next;
+                trace_ = traces_.nowhere();
+                deliver(static_cast<std::uint8_t>(ExceptionVector::debug), EventSource::exception, {});
+                continue;
+            }
+        }
+        switch (leave_reason_) {
+            case Leave::next: break;
+            case Leave::alone:
+                alone = true;
+                break;
+            case Leave::fault:
+                if (fault_hook_ && fault_hook_(pending_, rip_)) {
+                    reason = Leave::fault;
+                    break;
+                }
+                ++counters_.exceptions;
+                trace_ = traces_.nowhere();
+                deliver(static_cast<std::uint8_t>(pending_.vector), EventSource::exception,
+                        has_error_code(pending_.vector) ? std::optional{pending_.error_code} : std::nullopt);
+                break;
+            case Leave::halt:
+                state_.halted = true;
+                attention_ = true;
+                break;
+            case Leave::shutdown:
+            case Leave::device: reason = leave_reason_; break;
+        }
+        if (leave_reason_ == Leave::shutdown) reason = Leave::shutdown;
+    }
+    save_host_mxcsr(state_);
+    std::uint64_t const executed = quota - remaining_;
+    instructions_ += executed;
+    clock_to(instructions_);
+    attention_ = attention_ || state_.halted;
+    return {reason, executed};
+}
+
+}  // namespace backplane

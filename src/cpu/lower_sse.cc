@@ -1,0 +1,15 @@
+// SSE, SSE2 and MMX: the family's parts ([SDM1] chapters 9 to 11). Later vector extensions register beside them.
+#include "cpu/simd.h"
+
+namespace backplane {
+
+void lower_sse(LowerTable& table) {
+    lower_sse_float(table);
+    lower_sse_convert(table);
+    lower_sse_integer(table);
+    lower_sse_shuffle(table);
+    lower_sse_move(table);
+    lower_sse_state(table);
+}
+
+}  // namespace backplane

@@ -1,0 +1,333 @@
+// Control instructions: control and status words, environment, whole state, tags, TOP ([SDM1] 8.3.8, 8.3.10).
+//
+// Selectors of the last instruction and operand are not kept: they are stored as 0.
+#include "cpu/fxsave.h"
+#include "cpu/x87.h"
+
+namespace backplane {
+
+namespace {
+
+// --- words -----------------------------------------------------------------------------------------------------------
+
+Op const* fldcw(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    auto const loaded = cpu.load<std::uint16_t>(cpu.address(op));
+    if (!loaded.ok) [[unlikely]]
+        return cpu.leave(op);
+    X87State& state = cpu.x87();
+    state.control = x87_control_word(loaded.value);
+    state.status = x87_status_word(state.status, state.control);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+// The instructions that do not wait report no earlier exception.
+Op const* fnstcw(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    if (!cpu.store<std::uint16_t>(cpu.address(op), cpu.x87().control)) [[unlikely]]
+        return cpu.leave(op);
+    BACKPLANE_NEXT(cpu, op);
+}
+Op const* fnstsw_memory(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    if (!cpu.store<std::uint16_t>(cpu.address(op), cpu.x87().status)) [[unlikely]]
+        return cpu.leave(op);
+    BACKPLANE_NEXT(cpu, op);
+}
+Op const* fnstsw_register(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    cpu.set_reg<std::uint16_t>(op->dst, cpu.x87().status);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+void lower_fnstsw(Lowering& l) {
+    if (l.is_memory(0)) {
+        l.op.run = fnstsw_memory;
+    } else {
+        l.op.dst = l.gpr(0);
+        l.op.run = fnstsw_register;
+    }
+}
+
+Op const* fnclex(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    cpu.x87().status &= 0x7f00;
+    BACKPLANE_NEXT(cpu, op);
+}
+
+void initialize(X87State& state) {
+    auto const registers = state.registers;
+    state = X87State{};
+    state.registers = registers;
+}
+
+Op const* fninit(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    initialize(cpu.x87());
+    BACKPLANE_NEXT(cpu, op);
+}
+
+// --- tags and TOP ----------------------------------------------------------------------------------------------------
+
+Op const* fincstp(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    clear_conditions(cpu.x87(), x87::kC1);
+    set_stack_top(cpu.x87(), stack_top(cpu.x87()) + 1);
+    BACKPLANE_NEXT(cpu, op);
+}
+Op const* fdecstp(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    clear_conditions(cpu.x87(), x87::kC1);
+    set_stack_top(cpu.x87(), stack_top(cpu.x87()) - 1);
+    BACKPLANE_NEXT(cpu, op);
+}
+Op const* ffree(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    clear_conditions(cpu.x87(), x87::kC1);
+    free_st(cpu.x87(), op->src);
+    BACKPLANE_NEXT(cpu, op);
+}
+Op const* ffreep(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    clear_conditions(cpu.x87(), x87::kC1);
+    free_st(cpu.x87(), op->src);
+    pop(cpu.x87());
+    BACKPLANE_NEXT(cpu, op);
+}
+Op const* fnop(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    BACKPLANE_NEXT(cpu, op);
+}
+/// What the 8087 and 80287 needed; since then without effect.
+Op const* obsolete(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+/// FWAIT heeds CR0.TS only together with CR0.MP, and CR0.EM not at all ([SDM3A] table 9-3).
+Op const* fwait(Cpu& cpu, Op const* op) {
+    constexpr std::uint64_t kBoth = cr0::kMonitorCoprocessor | cr0::kTaskSwitched;
+    if ((cpu.raw_state().cr0 & kBoth) == kBoth) return cpu.raise(op, ExceptionVector::device_not_available);
+    if (x87_exception_waits(cpu)) return cpu.raise(op, ExceptionVector::x87_error);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+// --- the environment: 14 or 28 bytes ([SDM1] 8.1.10) -----------------------------------------------------------------
+
+/// Fields of 2 or 4 bytes; protected mode's pointers or real mode's linear addresses.
+struct Layout {
+    std::uint32_t field_bytes;
+    bool real;
+    [[nodiscard]] std::uint32_t bytes() const { return 7 * field_bytes; }
+};
+
+constexpr std::uint32_t kRegisterBytes = 8 * 10;
+
+/// The largest image: a 28-byte environment and eight registers of 10 bytes.
+using StateImage = std::array<std::byte, 108>;
+
+Layout layout_of(Cpu& cpu, Op const* op) {
+    bool const virtual_8086 = (cpu.raw_state().rflags & rflags::kVirtual8086) != 0;
+    return {op->aux, !cpu.protected_mode() || virtual_8086};
+}
+
+enum class Tag : std::uint8_t { valid, zero, special, empty };
+
+Tag tag_of(X87Register const& value) {
+    unsigned const exponent = value.sign_exponent & 0x7fff;
+    if (exponent == 0 && value.significand == 0) return Tag::zero;
+    bool const has_integer_bit = value.significand >> 63 != 0;
+    return exponent == 0 || exponent == 0x7fff || !has_integer_bit ? Tag::special : Tag::valid;
+}
+
+std::uint16_t tag_word(X87State const& state) {
+    unsigned word = 0;
+    for (unsigned i = 0; i < 8; ++i) {
+        Tag const tag = (state.valid >> i & 1) == 0 ? Tag::empty : tag_of(state.registers[i]);
+        word |= static_cast<unsigned>(tag) << 2 * i;
+    }
+    return static_cast<std::uint16_t>(word);
+}
+/// Of a tag word that is loaded, only "empty" matters.
+std::uint8_t valid_from_tags(std::uint32_t word) {
+    unsigned valid = 0;
+    for (unsigned i = 0; i < 8; ++i)
+        if ((word >> 2 * i & 3) != static_cast<unsigned>(Tag::empty)) valid |= 1u << i;
+    return static_cast<std::uint8_t>(valid);
+}
+
+/// The last four fields: instruction pointer, selector or its high bits with the opcode, the same for data.
+std::array<std::uint32_t, 4> pointers_of(X87State const& state, Layout layout) {
+    auto const ip = static_cast<std::uint32_t>(state.last_instruction);
+    auto const data = static_cast<std::uint32_t>(state.last_data);
+    if (!layout.real) {
+        // Protected mode: the opcode shares its dword with the selector; 16-bit images have no place for it.
+        return {ip, layout.field_bytes == 4 ? std::uint32_t{state.last_opcode} << 16 : 0, data, 0};
+    }
+    return {ip & 0xffff, (ip >> 16 << 12) | state.last_opcode, data & 0xffff, data >> 16 << 12};
+}
+
+void set_pointers(X87State& state, std::array<std::uint32_t, 4> const& fields, Layout layout) {
+    if (!layout.real) {
+        state.last_instruction = fields[0];
+        state.last_data = fields[2];
+        state.last_opcode = layout.field_bytes == 4 ? fields[1] >> 16 & 0x7ff : 0;
+        return;
+    }
+    state.last_instruction = (fields[0] & 0xffff) | (fields[1] >> 12 & 0xffff) << 16;
+    state.last_data = (fields[2] & 0xffff) | (fields[3] >> 12 & 0xffff) << 16;
+    state.last_opcode = fields[1] & 0x7ff;
+}
+
+void put_field(StateImage& image, Layout layout, unsigned index, std::uint32_t value) {
+    std::memcpy(image.data() + index * layout.field_bytes, &value, layout.field_bytes);
+}
+std::uint32_t get_field(StateImage const& image, Layout layout, unsigned index) {
+    std::uint32_t value = 0;
+    std::memcpy(&value, image.data() + index * layout.field_bytes, layout.field_bytes);
+    return value;
+}
+
+// Reserved upper halves of 32-bit fields are stored as ones.
+void put_environment(StateImage& image, X87State const& state, Layout layout) {
+    constexpr std::uint32_t kReserved = 0xffff'0000;
+    put_field(image, layout, 0, kReserved | state.control);
+    put_field(image, layout, 1, kReserved | state.status);
+    put_field(image, layout, 2, kReserved | tag_word(state));
+    auto const pointers = pointers_of(state, layout);
+    for (unsigned i = 0; i < 4; ++i) put_field(image, layout, 3 + i, pointers[i]);
+    if (!layout.real) put_field(image, layout, 6, kReserved | pointers[3]);
+}
+
+void get_environment(X87State& state, StateImage const& image, Layout layout) {
+    state.control = x87_control_word(static_cast<std::uint16_t>(get_field(image, layout, 0)));
+    state.status = x87_status_word(static_cast<std::uint16_t>(get_field(image, layout, 1)), state.control);
+    state.valid = valid_from_tags(get_field(image, layout, 2));
+    std::array<std::uint32_t, 4> pointers;
+    for (unsigned i = 0; i < 4; ++i) pointers[i] = get_field(image, layout, 3 + i);
+    set_pointers(state, pointers, layout);
+}
+
+void put_registers(StateImage& image, X87State const& state, Layout layout) {
+    for (unsigned i = 0; i < 8; ++i) {
+        X87Register const& value = read_st(state, static_cast<int>(i));
+        std::memcpy(image.data() + layout.bytes() + 10 * i, &value.significand, 8);
+        std::memcpy(image.data() + layout.bytes() + 10 * i + 8, &value.sign_exponent, 2);
+    }
+}
+void get_registers(X87State& state, StateImage const& image, Layout layout) {
+    for (unsigned i = 0; i < 8; ++i) {
+        X87Register& value = state.registers[physical(state, static_cast<int>(i))];
+        std::memcpy(&value.significand, image.data() + layout.bytes() + 10 * i, 8);
+        std::memcpy(&value.sign_exponent, image.data() + layout.bytes() + 10 * i + 8, 2);
+    }
+}
+
+// As AMD's processors do it: the first byte is tried, then the last one, then what lies between.
+bool may_store_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
+    return cpu.may_store(address, 1) && may_store_end(cpu, address, bytes);
+}
+bool may_load_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
+    return cpu.load<std::uint8_t>(address).ok && may_load_end(cpu, address, bytes);
+}
+
+// Each runs in a function of its own: a handler with large locals could not end in a tail call.
+[[gnu::noinline]] bool store_environment(Cpu& cpu, Op const* op) {
+    StateImage image;
+    Layout const layout = layout_of(cpu, op);
+    put_environment(image, cpu.x87(), layout);
+    if (!may_store_ends(cpu, cpu.address(op), layout.bytes())) return false;
+    if (!cpu.store_bytes(cpu.address(op), image.data(), layout.bytes())) return false;
+    cpu.x87().control |= x87::kExceptions;
+    cpu.x87().status = x87_status_word(cpu.x87().status, cpu.x87().control);
+    return true;
+}
+[[gnu::noinline]] bool store_state(Cpu& cpu, Op const* op) {
+    StateImage image;
+    Layout const layout = layout_of(cpu, op);
+    put_environment(image, cpu.x87(), layout);
+    put_registers(image, cpu.x87(), layout);
+    if (!may_store_ends(cpu, cpu.address(op), layout.bytes() + kRegisterBytes)) return false;
+    if (!cpu.store_bytes(cpu.address(op), image.data(), layout.bytes() + kRegisterBytes)) return false;
+    initialize(cpu.x87());
+    return true;
+}
+[[gnu::noinline]] bool load_environment(Cpu& cpu, Op const* op) {
+    StateImage image;
+    Layout const layout = layout_of(cpu, op);
+    if (!may_load_ends(cpu, cpu.address(op), layout.bytes())) return false;
+    if (!cpu.load_bytes(cpu.address(op), image.data(), layout.bytes())) return false;
+    get_environment(cpu.x87(), image, layout);
+    return true;
+}
+[[gnu::noinline]] bool load_state(Cpu& cpu, Op const* op) {
+    StateImage image;
+    Layout const layout = layout_of(cpu, op);
+    if (!may_load_ends(cpu, cpu.address(op), layout.bytes() + kRegisterBytes)) return false;
+    if (!cpu.load_bytes(cpu.address(op), image.data(), layout.bytes() + kRegisterBytes)) return false;
+    get_environment(cpu.x87(), image, layout);
+    get_registers(cpu.x87(), image, layout);
+    return true;
+}
+
+using Body = bool (*)(Cpu&, Op const*);
+
+template <Body kBody>
+Op const* storing(Cpu& cpu, Op const* op) {
+    if (!cpu.x87_ok()) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    if (!kBody(cpu, op)) return cpu.leave(op);
+    BACKPLANE_NEXT(cpu, op);
+}
+template <Body kBody>
+Op const* loading(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    if (!kBody(cpu, op)) return cpu.leave(op);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+/// The operand size decides the layout: 14 or 94 bytes with a size of 16 bits.
+template <Handler kHandler>
+void lower_image(Lowering& l) {
+    unsigned const bytes = l.bytes(0);
+    l.op.aux = bytes == 14 || bytes == 94 ? 2 : 4;
+    l.op.run = kHandler;
+}
+
+}  // namespace
+
+void lower_x87_control(LowerTable& table) {
+    table[ZYDIS_MNEMONIC_FLDCW] = lower_x87_as<fldcw>;
+    table[ZYDIS_MNEMONIC_FNSTCW] = lower_x87_as<fnstcw>;
+    table[ZYDIS_MNEMONIC_FNSTSW] = lower_fnstsw;
+    table[ZYDIS_MNEMONIC_FNCLEX] = lower_x87_as<fnclex>;
+    table[ZYDIS_MNEMONIC_FNINIT] = lower_x87_as<fninit>;
+    table[ZYDIS_MNEMONIC_FINCSTP] = lower_x87_as<fincstp>;
+    table[ZYDIS_MNEMONIC_FDECSTP] = lower_x87_as<fdecstp>;
+    table[ZYDIS_MNEMONIC_FFREE] = lower_x87_as<ffree>;
+    table[ZYDIS_MNEMONIC_FFREEP] = lower_x87_as<ffreep>;
+    table[ZYDIS_MNEMONIC_FNOP] = lower_x87_as<fnop>;
+    table[ZYDIS_MNEMONIC_FENI8087_NOP] = lower_x87_as<obsolete>;
+    table[ZYDIS_MNEMONIC_FDISI8087_NOP] = lower_x87_as<obsolete>;
+    table[ZYDIS_MNEMONIC_FSETPM287_NOP] = lower_x87_as<obsolete>;
+    table[ZYDIS_MNEMONIC_FWAIT] = lower_x87_as<fwait>;
+    table[ZYDIS_MNEMONIC_FNSTENV] = lower_image<storing<store_environment>>;
+    table[ZYDIS_MNEMONIC_FNSAVE] = lower_image<storing<store_state>>;
+    table[ZYDIS_MNEMONIC_FLDENV] = lower_image<loading<load_environment>>;
+    table[ZYDIS_MNEMONIC_FRSTOR] = lower_image<loading<load_state>>;
+}
+
+}  // namespace backplane

@@ -1,0 +1,69 @@
+// A predecoded instruction and the trace it stands in (docs/design/interpreter.md).
+#pragma once
+
+#include <cstdint>
+
+namespace backplane {
+
+class Cpu;
+struct Op;
+
+/// Carries out one instruction. Returns the next one, or null to go back to the dispatcher (Cpu::leave_reason()).
+using Handler = Op const* (*)(Cpu&, Op const*);
+
+/// How an effective address is formed.
+enum class AddressForm : std::uint8_t {
+    flat64,   ///< 64-bit mode, 64-bit address size
+    wrap32,   ///< 64-bit mode, 32-bit address size: the offset wraps at 32 bits
+    legacy32, ///< outside 64-bit mode, 32-bit address size
+    legacy16, ///< 16-bit address size
+};
+
+/// 32 bytes. Registers are byte offsets into the register file (Cpu::slot), so that AL, AH and RAX need no cases.
+struct Op {
+    Handler run;
+    std::int64_t imm;         ///< immediate, sign-extended; jump targets: distance from the trace's start
+    std::int32_t disp;        ///< displacement; RIP-relative: from the trace's start
+    std::uint8_t dst;         ///< first register operand
+    std::uint8_t src;         ///< second register operand
+    std::uint8_t base;        ///< address: base register, kZeroSlot or kCodeSlot
+    std::uint8_t index;       ///< address: index register or kZeroSlot
+    std::uint8_t scale : 2;   ///< address: log2 of the index's factor
+    std::uint8_t repeat : 2;  ///< 0 none, 1 REP/REPE, 2 REPNE
+    std::uint8_t lock : 1;
+    std::uint8_t stack : 1;   ///< the memory operand is in the stack segment: #SS instead of #GP
+    std::uint8_t extra : 2;   ///< for the handler's own use
+    AddressForm form;
+    std::uint8_t segment;     ///< slot of the segment base to add: SegmentName, or kFlatSegment
+    std::uint8_t length;      ///< bytes of the instruction
+    std::uint16_t offset;     ///< bytes from the trace's start to this instruction
+    std::uint8_t position;    ///< instructions before this one in the trace
+    std::uint8_t aux;         ///< for the handler's own use (third register, condition, count)
+};
+static_assert(sizeof(Op) == 32);
+
+inline constexpr std::uint8_t kZeroSlot = 16;  ///< always 0
+inline constexpr std::uint8_t kCodeSlot = 17;  ///< linear address of the running trace's first byte
+inline constexpr std::uint8_t kFlatSegment = 6;
+
+/// What decoding depends on.
+enum class CodeMode : std::uint8_t { bits16, bits32, bits64 };
+
+/// Consecutive instructions of one page (the last may reach into the next page), decoded once.
+struct Trace {
+    static constexpr std::uint32_t kInvalid = 0xffff'ffff;
+
+    std::uint64_t address;      ///< guest-physical address of the first byte
+    std::uint64_t second_page;  ///< guest-physical address of the page its last bytes are in, or kNoPage
+    std::uint32_t cost;         ///< instructions in it; kInvalid once it must not be entered any more
+    std::uint32_t bytes;        ///< of guest code
+    CodeMode mode;
+    std::uint8_t count;         ///< instructions in it (also when invalid)
+    Trace* bucket_next;         ///< trace cache
+    Trace* links[2];            ///< traces at the direct successors: [0] fall-through, [1] taken
+    Op ops[1];                  ///< count of them (more storage follows)
+
+    static constexpr std::uint64_t kNoPage = ~std::uint64_t{0};
+};
+
+}  // namespace backplane

@@ -1,0 +1,241 @@
+// The vocabulary of vector instruction handlers: 16-byte values, their memory operands, and handler templates that turn
+// one host instruction into the forms a guest can write.
+//
+// An operation is a struct with `static Vector128 apply(Vector128 destination, Vector128 source)`, one host
+// instruction; a source is a struct with `static Operand read(Cpu&, Op const*)`. NaN choice, rounding and denormals are
+// exact because the host's own instruction decides them.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/cpu.h"
+#include "cpu/lower.h"
+#include "cpu/mxcsr.h"
+
+namespace backplane {
+
+using Vector128 = std::uint64_t __attribute__((vector_size(16)));
+
+struct Operand {
+    Vector128 value;
+    bool ok;
+};
+
+/// #UD or #NM, as CR0 and CR4 say ([SDM3A] tables 2-3 and 13-1).
+[[nodiscard, gnu::cold]] Op const* raise_simd_unavailable(Cpu& cpu, Op const* op);
+[[nodiscard, gnu::cold]] Op const* raise_mmx_unavailable(Cpu& cpu, Op const* op);
+
+// --- registers ----------------------------------------------------------------------------------------------------
+
+[[nodiscard]] inline Vector128 read_xmm(Cpu& cpu, std::uint8_t number) {
+    Vector128 value;
+    std::memcpy(&value, cpu.xmm(number).words.data(), sizeof value);
+    return value;
+}
+inline void write_xmm(Cpu& cpu, std::uint8_t number, Vector128 value) {
+    std::memcpy(cpu.xmm(number).words.data(), &value, sizeof value);
+}
+
+/// True when an unmasked x87 exception waits to be reported by the next x87 or MMX instruction. With CR0.NE clear the
+/// processor would assert FERR#; that pin leads nowhere here, so the exception then stays in the status word.
+[[nodiscard]] inline bool x87_exception_waits(Cpu& cpu) {
+    return (cpu.x87().status & 0x80) != 0 && (cpu.raw_state().cr0 & cr0::kNumericError) != 0;
+}
+
+/// False when an MMX instruction must not run now: CR0, or an x87 exception waits.
+[[nodiscard]] inline bool mmx_ok(Cpu& cpu) { return cpu.x87_ok() && !x87_exception_waits(cpu); }
+
+/// What every MMX instruction but EMMS does to the x87 stack ([SDM1] 9.5.1): TOP = 0, all tags valid.
+inline void enter_mmx(Cpu& cpu) {
+    cpu.x87().status &= 0xc7ff;
+    cpu.x87().valid = 0xff;
+}
+[[nodiscard]] inline std::uint64_t read_mmx(Cpu& cpu, std::uint8_t number) {
+    return cpu.x87().registers[number].significand;
+}
+/// MMX register n is the significand of R(n); sign and exponent become all ones.
+inline void write_mmx(Cpu& cpu, std::uint8_t number, std::uint64_t value) {
+    cpu.x87().registers[number] = {value, 0xffff};
+}
+
+// --- memory -------------------------------------------------------------------------------------------------------
+
+[[nodiscard, gnu::cold]] Operand load_vector_slow(Cpu& cpu, std::uint64_t address);
+[[nodiscard, gnu::cold]] bool store_vector_slow(Cpu& cpu, std::uint64_t address, Vector128 value);
+/// Notes the fault of an operand that is not aligned to 16 bytes: #GP(0), or #SS(0) for a non-canonical stack address.
+[[gnu::cold]] bool note_misaligned(Cpu& cpu, Op const* op, std::uint64_t address);
+[[nodiscard, gnu::cold]] Operand misaligned(Cpu& cpu, Op const* op, std::uint64_t address);
+
+/// For the images of FXSAVE, FNSAVE and the like: the processor (AMD's) touches the last byte first, which shows in the
+/// address of a page fault. False: a fault or `alone` is noted.
+[[nodiscard]] inline bool may_load_end(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
+    return cpu.load<std::uint8_t>(address + bytes - 1).ok;
+}
+[[nodiscard]] inline bool may_store_end(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
+    return cpu.may_store(address + bytes - 1, 1);
+}
+
+[[nodiscard]] inline Operand load_vector(Cpu& cpu, std::uint64_t address) {
+    std::byte const* const host = cpu.read_pointer(address);
+    if (host == nullptr || (address & kPageMask) > kPageBytes - 16) [[unlikely]]
+        return load_vector_slow(cpu, address);
+    Operand operand{Vector128{}, true};
+    std::memcpy(&operand.value, host, 16);
+    return operand;
+}
+[[nodiscard]] inline bool store_vector(Cpu& cpu, std::uint64_t address, Vector128 value) {
+    std::byte* const host = cpu.write_pointer(address);
+    if (host == nullptr || (address & kPageMask) > kPageBytes - 16) [[unlikely]]
+        return store_vector_slow(cpu, address, value);
+    std::memcpy(host, &value, 16);
+    return true;
+}
+
+// --- sources ------------------------------------------------------------------------------------------------------
+
+struct FromXmm {
+    static Operand read(Cpu& cpu, Op const* op) { return {read_xmm(cpu, op->src), true}; }
+};
+struct FromMmx {
+    static Operand read(Cpu& cpu, Op const* op) { return {Vector128{read_mmx(cpu, op->src), 0}, true}; }
+};
+/// 16 bytes, which must be aligned.
+struct FromMemory128 {
+    static Operand read(Cpu& cpu, Op const* op) {
+        std::uint64_t const address = cpu.address(op);
+        if ((address & 15) != 0) [[unlikely]]
+            return misaligned(cpu, op, address);
+        return load_vector(cpu, address);
+    }
+};
+struct FromMemoryUnaligned {
+    static Operand read(Cpu& cpu, Op const* op) { return load_vector(cpu, cpu.address(op)); }
+};
+/// sizeof(T) bytes, zero-extended.
+template <typename T>
+struct FromMemory {
+    static Operand read(Cpu& cpu, Op const* op) {
+        auto const loaded = cpu.load<T>(cpu.address(op));
+        return {Vector128{loaded.value, 0}, loaded.ok};
+    }
+};
+using FromMemory64 = FromMemory<std::uint64_t>;
+using FromMemory32 = FromMemory<std::uint32_t>;
+/// The immediate, as a shift count.
+struct FromImmediate {
+    static Operand read(Cpu&, Op const* op) { return {Vector128{static_cast<std::uint8_t>(op->imm), 0}, true}; }
+};
+
+// --- handlers -----------------------------------------------------------------------------------------------------
+
+/// xmm = Operation(xmm, source), where no floating-point exception can arise.
+template <typename Operation, typename Source>
+Op const* vector_op(Cpu& cpu, Op const* op) {
+    if (!cpu.simd_ok()) [[unlikely]]
+        return raise_simd_unavailable(cpu, op);
+    Operand const source = Source::read(cpu, op);
+    if (!source.ok) [[unlikely]]
+        return cpu.leave(op);
+    write_xmm(cpu, op->dst, Operation::apply(read_xmm(cpu, op->dst), source.value));
+    BACKPLANE_NEXT(cpu, op);
+}
+
+/// mm = Operation(mm, source) in the low 8 bytes.
+template <typename Operation, typename Source>
+Op const* mmx_op(Cpu& cpu, Op const* op) {
+    if (!mmx_ok(cpu)) [[unlikely]]
+        return raise_mmx_unavailable(cpu, op);
+    Operand const source = Source::read(cpu, op);
+    if (!source.ok) [[unlikely]]
+        return cpu.leave(op);
+    enter_mmx(cpu);
+    write_mmx(cpu, op->dst, Operation::apply(Vector128{read_mmx(cpu, op->dst), 0}, source.value)[0]);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+/// How a floating-point result can overflow or be tiny: by which operation, in which elements. Needed when these
+/// exceptions are unmasked, since the host, which has them masked, then reports them differently.
+enum class Arithmetic : std::uint8_t { exact, add, subtract, multiply, divide, narrow };
+enum class Lanes : std::uint8_t { one_single, four_singles, one_double, two_doubles };
+struct FloatKind {
+    Arithmetic arithmetic{Arithmetic::exact};
+    Lanes lanes{Lanes::one_single};
+};
+
+/// What an operation took and made.
+struct FloatOutcome {
+    Vector128 destination;
+    Vector128 source;
+    Vector128 result;
+};
+
+/// Before an operation whose exceptions may reach the guest: the host's flags move into the guest's word.
+[[gnu::cold]] void isolate_simd_flags(Cpu& cpu);
+/// After it: false when an unmasked exception arose (#XM or #UD is noted); nothing may be written then.
+[[nodiscard, gnu::cold]] bool settle_simd_flags(Cpu& cpu);
+[[nodiscard, gnu::cold]] bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome outcome);
+
+/// xmm = Operation(xmm, source) with floating-point exceptions ([SDM1] 11.5).
+template <typename Operation, typename Source>
+Op const* float_op(Cpu& cpu, Op const* op) {
+    if (!cpu.simd_ok()) [[unlikely]]
+        return raise_simd_unavailable(cpu, op);
+    Operand const source = Source::read(cpu, op);
+    if (!source.ok) [[unlikely]]
+        return cpu.leave(op);
+    bool const watched = has_unmasked_simd_exceptions(cpu.raw_state());
+    if (watched) [[unlikely]]
+        isolate_simd_flags(cpu);
+    Vector128 const destination = read_xmm(cpu, op->dst);
+    Vector128 const result = Operation::apply(destination, source.value);
+    if (watched && !settle_simd_flags(cpu, Operation::kKind, {destination, source.value, result})) [[unlikely]]
+        return cpu.leave(op);
+    write_xmm(cpu, op->dst, result);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+// --- lowering -----------------------------------------------------------------------------------------------------
+
+[[nodiscard]] inline bool is_mmx(Lowering const& l, unsigned i) {
+    return l.is_register(i) && ZydisRegisterGetClass(l.operand(i).reg.value) == ZYDIS_REGCLASS_MMX;
+}
+[[nodiscard]] inline bool is_xmm(Lowering const& l, unsigned i) {
+    return l.is_register(i) && ZydisRegisterGetClass(l.operand(i).reg.value) == ZYDIS_REGCLASS_XMM;
+}
+
+/// Destination register, then register or memory source.
+inline void take_vector_operands(Lowering& l) {
+    l.op.dst = l.vector(0);
+    if (l.is_register(1)) l.op.src = l.vector(1);
+    if (l.visible() > 2 && l.is_immediate(2)) l.op.imm = l.immediate(2);
+}
+
+/// A host instruction "mnemonic source, destination" that raises no floating-point exception.
+#define BACKPLANE_VECTOR_OPERATION(name, mnemonic)                        \
+    struct name {                                                         \
+        static Vector128 apply(Vector128 destination, Vector128 source) { \
+            asm(mnemonic " %1, %0" : "+x"(destination) : "x"(source));    \
+            return destination;                                           \
+        }                                                                 \
+    }
+
+/// One that may raise one: it must stay where it is relative to reads and writes of MXCSR.
+#define BACKPLANE_FLOAT_OPERATION(name, mnemonic, ...)                          \
+    struct name {                                                               \
+        static constexpr FloatKind kKind{__VA_ARGS__};                          \
+        static Vector128 apply(Vector128 destination, Vector128 source) {       \
+            asm volatile(mnemonic " %1, %0" : "+x"(destination) : "x"(source)); \
+            return destination;                                                 \
+        }                                                                       \
+    }
+
+// The parts of lower_sse().
+void lower_sse_float(LowerTable& table);
+void lower_sse_convert(LowerTable& table);
+void lower_sse_integer(LowerTable& table);
+void lower_sse_shuffle(LowerTable& table);
+void lower_sse_move(LowerTable& table);
+void lower_sse_state(LowerTable& table);
+
+}  // namespace backplane

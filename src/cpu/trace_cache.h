@@ -1,0 +1,83 @@
+// Decoded code of one machine, by guest-physical address (docs/design/interpreter.md).
+//
+// Physical keys make aliases, and a kernel that patches itself through a temporary mapping, come out right. A page
+// with traces is marked in the page map, so that stores into it are seen; a bitmap of 64-byte granules tells those
+// that hit code from those that hit data beside it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "cpu/op.h"
+#include "memory/page_map.h"
+
+namespace backplane {
+
+class TraceCache final : public TranslationObserver {
+  public:
+    static constexpr std::size_t kDefaultArenaBytes = 32U << 20;
+
+    explicit TraceCache(PageMap& map, std::size_t arena_bytes = kDefaultArenaBytes);
+    ~TraceCache() override;
+    TraceCache(TraceCache const&) = delete;
+    TraceCache& operator=(TraceCache const&) = delete;
+
+    /// The trace that starts at a guest-physical address and continues on `second_page`, or null.
+    [[nodiscard]] Trace* find(std::uint64_t address, CodeMode mode) const {
+        for (Trace* trace = buckets_[bucket(address)]; trace != nullptr; trace = trace->bucket_next)
+            if (trace->address == address && trace->mode == mode) return trace;
+        return nullptr;
+    }
+
+    /// Storage for a trace of `count` instructions, not yet findable. Null when the arena is full: flush() and retry.
+    [[nodiscard]] Trace* allocate(std::uint32_t count);
+    /// Makes a filled trace findable and watches its bytes.
+    void insert(Trace* trace);
+    /// Forgets all traces. Pointers to them are dangling afterwards: only between runs of traces.
+    void flush();
+
+    /// True when bytes of [start, start + bytes), within one page, belong to a trace.
+    [[nodiscard]] bool covers(GuestPhys start, std::uint64_t bytes) const;
+
+    /// A trace that can never be entered: what links point to until they are made.
+    [[nodiscard]] Trace* nowhere() { return &nowhere_; }
+    [[nodiscard]] std::uint64_t flush_count() const { return flush_count_; }
+    [[nodiscard]] std::uint64_t dropped_count() const { return dropped_count_; }
+
+    // TranslationObserver
+    void drop_pages(GuestPage first, std::uint64_t count) override;
+    void watch_stores(GuestPage) override {}
+    void code_written(GuestPhys start, std::uint64_t bytes) override;
+
+  private:
+    static constexpr std::size_t kBuckets = 1U << 16;
+    static constexpr unsigned kGranuleShift = 6;
+
+    struct CodePage {
+        std::uint64_t granules{0};
+        std::vector<Trace*> traces;
+    };
+
+    [[nodiscard]] static std::size_t bucket(std::uint64_t address) {
+        return (address ^ address >> 16) & (kBuckets - 1);
+    }
+    [[nodiscard]] static std::uint64_t granules(std::uint64_t offset, std::uint64_t bytes);
+    void watch(std::uint64_t page, Trace* trace, std::uint64_t granule_bits);
+    void drop(Trace* trace);
+    void unlink_from_page(std::uint64_t page, Trace* trace);
+
+    PageMap& map_;
+    std::unique_ptr<std::byte[]> arena_;
+    std::size_t arena_bytes_;
+    std::size_t arena_used_{0};
+    std::vector<Trace*> buckets_;
+    std::unordered_map<std::uint64_t, CodePage> pages_;
+    Trace nowhere_{};
+    std::uint64_t flush_count_{0};
+    std::uint64_t dropped_count_{0};
+};
+
+}  // namespace backplane

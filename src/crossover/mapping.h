@@ -1,0 +1,70 @@
+// What a sender's transmit element is mapped to: the object that the claims S2.4, S2.5 and S2.8 speak about.
+//
+// The element of a NIC is the set of frames behind its posted descriptors. It is mapped to a peer from the moment its
+// destination is found to be a machine until the sender has been told that its frames are done:
+//
+//     step of S2.8                                        state       pieces()     holds_head()   is_in_flight()
+//     the guest moved its tail, nobody has looked yet     unmapped    none         no             no
+//     the detector has a hit                              peer        the frame    yes            no
+//     no buffer is posted: the frame waits                peer        none         yes            no
+//     data, head, status, receive interrupt               peer        the frame    yes            no
+//     taken off the sender's ring (mode `read` stays)     peer        none         no             yes
+//     status and transmit-complete interrupt raised       unmapped    none         no             no
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "crossover/detector.h"
+
+namespace backplane {
+
+class Mapping {
+  public:
+    enum class State : std::uint8_t {
+        unmapped,  ///< nothing of the sender can be reached by anyone
+        peer,      ///< frames of the sender are associated with other machines' receive elements
+        uplink,    ///< associated with a physical device (S2.9); a link without an uplink never gets here
+    };
+
+    [[nodiscard]] State state() const { return state_; }
+    /// Whom the latest frame was mapped to.
+    [[nodiscard]] Destination peer() const { return peer_; }
+    /// The host memory that the link is copying from; empty whenever a machine may run.
+    [[nodiscard]] std::span<ConstByteSpan const> pieces() const { return pieces_; }
+    /// The frame at the head of the sender's ring is mapped.
+    [[nodiscard]] bool holds_head() const { return holds_head_; }
+    /// Frames were taken off the ring that their sender has not been told about.
+    [[nodiscard]] bool is_in_flight() const { return in_flight_ != 0; }
+
+    /// Whether the head is mapped and `frame` is that head, not one that came after a reset of the sender.
+    [[nodiscard]] bool is_head(Frame const& frame) const;
+
+    void map_head(Frame const& frame, Destination peer);
+    /// The link looks at the mapped head again: its pieces are valid until rest().
+    void resume(Frame const& frame) { pieces_ = frame.pieces; }
+    /// Machines run from now on: the pieces may change.
+    void rest() { pieces_ = {}; }
+    /// The head has landed everywhere it could and left the sender's ring as frame `number`.
+    void take_head(std::uint64_t number);
+    /// The head is gone: the sender was reset.
+    void withdraw_head();
+    /// The sender was told about all frames up to `number`.
+    void complete(std::uint64_t number);
+
+  private:
+    void unmap_if_done();
+
+    State state_{State::unmapped};
+    bool holds_head_{false};
+    Destination peer_{};
+    std::span<ConstByteSpan const> pieces_{};
+    // What the head looked like when it was mapped.
+    Ticks head_sent_{};
+    std::uint32_t head_bytes_{0};
+    MacAddress head_destination_{};
+
+    std::uint64_t in_flight_{0};  // the number of the latest frame in flight, 0 when there is none
+};
+
+}  // namespace backplane

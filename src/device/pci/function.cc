@@ -1,0 +1,181 @@
+#include "device/pci/function.h"
+
+#include <bit>
+#include <utility>
+
+#include "device/pci/config_space.h"
+
+namespace backplane {
+
+using namespace pci;
+
+namespace {
+
+constexpr std::uint64_t kMemoryEnd = std::uint64_t{1} << PageMap::kAddressBits;
+constexpr std::uint64_t kPortEnd = 0x1'0000;
+constexpr std::uint64_t kIoBarLimit = 256;  // [PCI30] 6.2.5.1
+
+bool is_memory(PciBar::Kind kind) { return kind == PciBar::Kind::memory32 || kind == PciBar::Kind::memory64; }
+
+void check_bar(PciBar const& bar, unsigned index, std::array<PciBar, 6> const& bars) {
+    using Kind = PciBar::Kind;
+    if (bar.kind == Kind::none) return;
+    check(std::has_single_bit(bar.bytes), "the size of a BAR is a power of two");
+    check(bar.bytes >= (bar.kind == Kind::io ? 4 : 16), "a BAR has address bits of its own");
+    check(bar.kind != Kind::io || (bar.bytes <= kIoBarLimit && !bar.frames), "an I/O BAR is at most 256 ports");
+    check(bar.kind != Kind::memory32 || bar.bytes <= std::uint64_t{1} << 31, "a 32-bit BAR fits below 4 GiB");
+    check(bar.kind != Kind::memory64 || (index < 5 && bars[index + 1].kind == Kind::none), "a 64-bit BAR takes two");
+    check((bar.bank != nullptr) != bar.frames.has_value(), "a BAR has registers or frames behind it");
+    check(!bar.frames || bar.bytes >= kPageBytes, "frames are whole pages");
+}
+
+// A PC's chipset gives addresses of RAM to RAM, whatever a BAR says. A page that was lent out still counts.
+bool overlaps_ram(PageMap const& map, std::uint64_t address, std::uint64_t bytes) {
+    std::uint64_t const last = (address + bytes - 1) >> kPageShift;
+    for (std::uint64_t page = address >> kPageShift; page <= last; ++page) {
+        if (map.lookup(GuestPage{page}).owner != OwnerState::none) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+PciFunction::PciFunction(std::string name, PciIdentity const& identity, std::array<PciBar, 6> const& bars)
+    : name_{std::move(name)}, identity_{identity}, bars_{bars} {
+    std::uint32_t command = kBusMaster | kWriteInvalidate | kParityResponse | kSystemError;
+    if (identity_.interrupt_pin != 0) command |= kInterruptDisable;
+    for (unsigned i = 0; i < bars_.size(); ++i) {
+        PciBar const& bar = bars_[i];
+        check_bar(bar, i, bars_);
+        if (bar.kind == PciBar::Kind::none) continue;
+        command |= is_memory(bar.kind) ? kDecodeMemory : kDecodeIo;
+        std::uint64_t const address_bits = ~(bar.bytes - 1);
+        writable_[kFirstBar / 4 + i] = static_cast<std::uint32_t>(address_bits);
+        if (bar.kind == PciBar::Kind::memory64)
+            writable_[kFirstBar / 4 + i + 1] = static_cast<std::uint32_t>(address_bits >> 32);
+    }
+    writable_[kCommand / 4] = command;
+    writable_[kCacheLine / 4] = 0xffff;  // cache line size, latency timer
+    writable_[kInterruptLine / 4] = 0xff;
+    reset_config();
+}
+
+void PciFunction::connect(Bus& bus, InterruptLine line) {
+    bus_ = &bus;
+    line_ = line;
+    update_mappings();
+    update_line();
+}
+
+void PciFunction::reset_config() {
+    config_ = {};
+    config_[kVendor / 4] = std::uint32_t{identity_.device} << 16 | identity_.vendor;
+    config_[kRevision / 4] = identity_.class_code << 8 | identity_.revision;
+    config_[kSubsystemVendor / 4] = std::uint32_t{identity_.subsystem} << 16 | identity_.subsystem_vendor;
+    config_[kInterruptLine / 4] = std::uint32_t{identity_.interrupt_pin} << 8;
+    for (unsigned i = 0; i < bars_.size(); ++i) {
+        PciBar const& bar = bars_[i];
+        std::uint32_t flags = bar.kind == PciBar::Kind::io ? kBarIo : 0;
+        if (bar.kind == PciBar::Kind::memory64) flags |= kBar64;
+        if (is_memory(bar.kind) && bar.prefetchable) flags |= kBarPrefetchable;
+        config_[kFirstBar / 4 + i] = flags;
+    }
+    update_mappings();
+    update_line();
+}
+
+std::uint32_t PciFunction::read_config(std::uint8_t offset, Width width) const {
+    std::uint32_t value = config_[offset / 4];
+    if (offset / 4 == kCommand / 4 && asserted_) value |= kInterruptStatus;
+    return static_cast<std::uint32_t>((value >> (8 * (offset & 3))) & ones(width));
+}
+
+void PciFunction::write_config(std::uint8_t offset, Width width, std::uint32_t value) {
+    unsigned const index = offset / 4;
+    unsigned const shift = 8 * (offset & 3);
+    auto const changed = static_cast<std::uint32_t>(ones(width) << shift) & writable_[index];
+    config_[index] = (config_[index] & ~changed) | (value << shift & changed);
+    if (index == kCommand / 4) update_line();
+    if (index == kCommand / 4 || (index >= kFirstBar / 4 && index < kFirstBar / 4 + 6)) update_mappings();
+}
+
+void PciFunction::set_interrupt(bool asserted) {
+    asserted_ = asserted;
+    update_line();
+}
+
+void PciFunction::update_line() {
+    if (identity_.interrupt_pin == 0) return;
+    line_.set(asserted_ && (config_[kCommand / 4] & kInterruptDisable) == 0);
+}
+
+bool PciFunction::is_bus_master() const { return (config_[kCommand / 4] & kBusMaster) != 0; }
+
+/// Where the registers say that the BAR is; nullopt when decoding is off or no address was assigned.
+std::optional<std::uint64_t> PciFunction::decoded_address(unsigned index) const {
+    PciBar::Kind const kind = bars_[index].kind;
+    if (kind == PciBar::Kind::none) return std::nullopt;
+    std::uint32_t const enable = is_memory(kind) ? kDecodeMemory : kDecodeIo;
+    if ((config_[kCommand / 4] & enable) == 0) return std::nullopt;
+    std::uint64_t address = config_[kFirstBar / 4 + index] & (is_memory(kind) ? kBarMemoryAddress : kBarIoAddress);
+    if (kind == PciBar::Kind::memory64) address |= std::uint64_t{config_[kFirstBar / 4 + index + 1]} << 32;
+    if (address == 0) return std::nullopt;
+    return address;
+}
+
+// Everything that leaves its place goes first, so that BARs of one function can change places.
+void PciFunction::update_mappings() {
+    if (bus_ == nullptr) return;
+    for (unsigned i = 0; i < bars_.size(); ++i) {
+        if (mapped_[i] && mapped_[i] != decoded_address(i)) unmap_bar(i);
+    }
+    for (unsigned i = 0; i < bars_.size(); ++i) {
+        auto const address = decoded_address(i);
+        if (!address || mapped_[i]) continue;
+        if (map_bar(i, *address)) {
+            mapped_[i] = address;
+        } else {
+            ++refused_mapping_count_;
+        }
+    }
+}
+
+bool PciFunction::map_bar(unsigned index, std::uint64_t address) {
+    PciBar const& bar = bars_[index];
+    std::uint64_t const end = is_memory(bar.kind) ? kMemoryEnd : kPortEnd;
+    if (address > end || bar.bytes > end - address) return false;
+    if (bar.kind == PciBar::Kind::io) {
+        PortNumber const first{static_cast<std::uint16_t>(address)};
+        return bus_->attach_ports(first, static_cast<std::uint16_t>(bar.bytes), *bar.bank).has_value();
+    }
+    if (overlaps_ram(memory().map(), address, bar.bytes)) return false;
+    if (bar.frames) return map_frames(bar, page_of(GuestPhys{address}));
+    return bus_->attach(GuestPhys{address}, bar.bytes, *bar.bank).has_value();
+}
+
+// Registers below the frames would stay in front of them; then the frames are not mapped at all.
+bool PciFunction::map_frames(PciBar const& bar, GuestPage first) {
+    PageMap& map = memory().map();
+    std::uint64_t const count = bar.bytes / kPageBytes;
+    map.map(first, *bar.frames, count, OwnerState::owner_exclusive, Access::read_write).run();
+    for (std::uint64_t i = 0; i < count; ++i) {
+        if (bus_->is_plain_ram(GuestPage{first.value() + i})) continue;
+        map.unmap(first, count).run();
+        return false;
+    }
+    return true;
+}
+
+void PciFunction::unmap_bar(unsigned index) {
+    PciBar const& bar = bars_[index];
+    std::uint64_t const address = *std::exchange(mapped_[index], std::nullopt);
+    if (bar.kind == PciBar::Kind::io) {
+        bus_->detach_ports(PortNumber{static_cast<std::uint16_t>(address)}, *bar.bank);
+    } else if (bar.frames) {
+        memory().map().unmap(page_of(GuestPhys{address}), bar.bytes / kPageBytes).run();
+    } else {
+        bus_->detach(GuestPhys{address}, *bar.bank);
+    }
+}
+
+}  // namespace backplane

@@ -1,0 +1,45 @@
+// How a vCPU's instructions are executed: the contract between the monitor and every engine (docs/design/engine.md).
+//
+// The monitor enters a vCPU with a quota of instructions; the engine comes back at the latest when the quota is used
+// up, to the instruction, and says why with a typed virtualization event (claims S3.3, S3.6).
+#pragma once
+
+#include <cstdint>
+
+#include "clock/virtual_time.h"
+#include "cpu/state.h"
+
+namespace backplane {
+
+struct VirtualizationEvent {
+    enum class Kind : std::uint8_t {
+        quota_end,  ///< the quota is used up: the monitor may switch to another vCPU
+        halt,       ///< HLT: nothing to execute until an interrupt
+        device,     ///< a port or device register was accessed and served; timers and interrupts may have changed
+        shutdown,   ///< the processor gave up (triple fault); `cause` says why
+    };
+    Kind kind;
+    std::uint64_t instructions;    ///< executed by this run, at most the quota
+    char const* cause{nullptr};    ///< of a shutdown
+};
+
+class Engine {
+  public:
+    virtual ~Engine() = default;
+
+    /// Executes at most `quota` instructions (at least one, at most 2^31).
+    [[nodiscard]] virtual VirtualizationEvent run(std::uint64_t quota) = 0;
+
+    /// The whole architectural state, at an instruction boundary: what de-virtualization moves between engines.
+    [[nodiscard]] virtual CpuState state() const = 0;
+    virtual void set_state(CpuState const& state) = 0;
+
+    /// Instructions executed since the engine was made.
+    [[nodiscard]] virtual std::uint64_t instructions() const = 0;
+    /// The vCPU is halted and nothing that it would wake up for is pending.
+    [[nodiscard]] virtual bool is_idle() const = 0;
+    /// Lets time pass without instructions, up to `time`.
+    virtual void skip_to(Ticks time) = 0;
+};
+
+}  // namespace backplane

@@ -1,0 +1,23 @@
+#include "engine/sim/sim_engine.h"
+
+#include "interrupt/local_apic.h"
+
+namespace backplane {
+
+VirtualizationEvent SimEngine::run(std::uint64_t quota) {
+    Cpu::RunResult const result = cpu_.run(quota);
+    using Kind = VirtualizationEvent::Kind;
+    switch (result.reason) {
+        case Leave::halt: return {Kind::halt, result.executed};
+        case Leave::device: return {Kind::device, result.executed};
+        case Leave::shutdown: return {Kind::shutdown, result.executed, cpu_.shutdown_cause()};
+        case Leave::next:
+        case Leave::alone:
+        case Leave::fault: break;
+    }
+    return {Kind::quota_end, result.executed};
+}
+
+bool SimEngine::is_idle() const { return cpu_.is_halted() && !cpu_.has_wake_event(); }
+
+}  // namespace backplane

@@ -1,0 +1,244 @@
+#include "machine/acpi_tables.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "device/pci/host.h"
+#include "machine/aml.h"
+#include "machine/boot_bytes.h"
+#include "machine/layout.h"
+
+namespace backplane {
+
+namespace {
+
+constexpr std::string_view kOemId{"BCKPLN"};
+constexpr std::string_view kOemTableId{"BACKPLAN"};
+constexpr std::string_view kCreatorId{"BKPL"};
+
+using Table = std::vector<std::byte>;
+
+void put_text(Table& table, std::size_t offset, std::string_view text) {
+    std::ranges::copy(std::as_bytes(std::span{text}), table.begin() + static_cast<std::ptrdiff_t>(offset));
+}
+
+/// Makes the bytes [0, count) sum up to 0 ([ACPI65] 5.2.2).
+void put_checksum(Table& table, std::size_t offset, std::size_t count) {
+    std::uint8_t sum = 0;
+    for (std::size_t i = 0; i < count; ++i) sum = static_cast<std::uint8_t>(sum + std::to_integer<unsigned>(table[i]));
+    store(table, offset, static_cast<std::uint8_t>(load<std::uint8_t>(table, offset) - sum));
+}
+
+// The header that all tables but the RSDP begin with: [ACPI65] 5.2.6.
+constexpr std::size_t kHeaderBytes = 36;
+constexpr std::size_t kHeaderChecksum = 9;
+
+Table make_table(std::string_view signature, std::uint8_t revision, Table const& contents) {
+    Table table(kHeaderBytes);
+    put_text(table, 0, signature);
+    store(table, 4, static_cast<std::uint32_t>(kHeaderBytes + contents.size()));
+    store(table, 8, revision);
+    put_text(table, 10, kOemId);
+    put_text(table, 16, kOemTableId);
+    store(table, 24, std::uint32_t{1});  // OEM revision
+    put_text(table, 28, kCreatorId);
+    store(table, 32, std::uint32_t{1});  // creator revision
+    append_bytes(table, contents);
+    put_checksum(table, kHeaderChecksum, table.size());
+    return table;
+}
+
+// [ACPI65] 5.2.5.3.
+constexpr std::size_t kRsdpBytes = 36;
+
+Table make_rsdp(GuestPhys xsdt) {
+    constexpr std::size_t kFirstPartBytes = 20;
+    Table table(kRsdpBytes);
+    put_text(table, 0, "RSD PTR ");
+    put_text(table, 9, kOemId);
+    store(table, 15, std::uint8_t{2});  // revision: this structure; the 32-bit RSDT is absent
+    store(table, 20, static_cast<std::uint32_t>(kRsdpBytes));
+    store(table, 24, xsdt.value());
+    put_checksum(table, 8, kFirstPartBytes);
+    put_checksum(table, 32, kRsdpBytes);
+    return table;
+}
+
+Table make_xsdt(std::array<GuestPhys, 2> const& tables) {
+    Table contents;
+    for (GuestPhys const table : tables) {
+        append_object(contents, table.value());
+    }
+    return make_table("XSDT", 1, contents);
+}
+
+// Generic address structure, [ACPI65] 5.2.3.2: one byte-wide port.
+void put_port(Table& table, std::size_t offset, PortNumber port) {
+    constexpr std::array<std::uint8_t, 4> kSystemIoByte{1, 8, 0, 1};  // space, bits, bit offset, access size
+    store(table, offset, kSystemIoByte);
+    store(table, offset + 4, std::uint64_t{port.value()});
+}
+
+// [ACPI65] table 5.9; offsets are from the table's start. Fields that are not named are zero: their hardware is absent.
+namespace fadt {
+constexpr std::size_t kBytes = 276;
+constexpr std::size_t kBootFlags = 109;
+constexpr std::size_t kFlags = 112;
+constexpr std::size_t kResetRegister = 116;
+constexpr std::size_t kResetValue = 128;
+constexpr std::size_t kMinorVersion = 131;
+constexpr std::size_t kDsdt64 = 140;
+constexpr std::size_t kSleepControl = 244;
+constexpr std::size_t kSleepStatus = 256;
+constexpr std::size_t kHypervisorVendor = 268;
+
+constexpr std::uint8_t kRevision = 6;
+constexpr std::uint8_t kMinorRevision = 5;
+// Table 5.11. Message-signalled interrupts are allowed: bit 3 is clear. So is bit 1: there is no 8042.
+constexpr std::uint16_t kVgaAbsent = 1U << 2;
+constexpr std::uint16_t kCmosClockAbsent = 1U << 5;
+// Table 5.10.
+constexpr std::uint32_t kWbinvd = 1U << 0;
+constexpr std::uint32_t kNoFixedPowerButton = 1U << 4;
+constexpr std::uint32_t kNoFixedSleepButton = 1U << 5;
+constexpr std::uint32_t kNoClockWakeStatus = 1U << 6;
+constexpr std::uint32_t kResetSupported = 1U << 10;
+constexpr std::uint32_t kHeadless = 1U << 12;
+constexpr std::uint32_t kHardwareReduced = 1U << 20;
+}  // namespace fadt
+
+Table make_fadt(AcpiSettings const& settings, GuestPhys dsdt) {
+    Table table = make_table("FACP", fadt::kRevision, Table(fadt::kBytes - kHeaderBytes));
+    store(table, fadt::kBootFlags, static_cast<std::uint16_t>(fadt::kVgaAbsent | fadt::kCmosClockAbsent));
+    store(table, fadt::kFlags,
+          fadt::kWbinvd | fadt::kNoFixedPowerButton | fadt::kNoFixedSleepButton | fadt::kNoClockWakeStatus |
+              fadt::kResetSupported | fadt::kHeadless | fadt::kHardwareReduced);
+    put_port(table, fadt::kResetRegister, settings.reset);
+    store(table, fadt::kResetValue, settings.reset_value);
+    store(table, fadt::kMinorVersion, fadt::kMinorRevision);
+    store(table, fadt::kDsdt64, dsdt.value());
+    put_port(table, fadt::kSleepControl, settings.sleep_control);
+    put_port(table, fadt::kSleepStatus, settings.sleep_status);
+    put_text(table, fadt::kHypervisorVendor, kOemTableId);
+    put_checksum(table, kHeaderChecksum, table.size());
+    return table;
+}
+
+// [ACPI65] 5.2.12.2, 5.2.12.3, 5.2.12.7: the structures of the MADT that we have.
+#pragma pack(push, 1)
+struct MadtHead {
+    std::uint32_t local_apic{static_cast<std::uint32_t>(kLocalApic.value())};
+    std::uint32_t flags{0};  // PCAT_COMPAT is clear: there is no 8259
+};
+struct MadtLocalApic {
+    std::uint8_t kind{0};
+    std::uint8_t bytes{8};
+    std::uint8_t processor;
+    std::uint8_t apic_id;
+    std::uint32_t flags{1};  // enabled
+};
+struct MadtIoApic {
+    std::uint8_t kind{1};
+    std::uint8_t bytes{12};
+    std::uint8_t io_apic_id{kIoApicId};
+    std::uint8_t reserved{0};
+    std::uint32_t address{static_cast<std::uint32_t>(kIoApic.value())};
+    std::uint32_t first_interrupt{0};
+};
+struct MadtLocalNmi {
+    std::uint8_t kind{4};
+    std::uint8_t bytes{6};
+    std::uint8_t processor{0xFF};  // all
+    std::uint16_t flags{0};        // as the bus has it: edge, active high
+    std::uint8_t input{1};         // LINT1
+};
+#pragma pack(pop)
+static_assert(sizeof(MadtLocalApic) == 8 && sizeof(MadtIoApic) == 12 && sizeof(MadtLocalNmi) == 6);
+
+Table make_madt(unsigned processor_count) {
+    constexpr std::uint8_t kRevision = 5;
+    Table contents;
+    append_object(contents, MadtHead{});
+    for (unsigned i = 0; i < processor_count; ++i) {
+        append_object(contents, MadtLocalApic{.processor = static_cast<std::uint8_t>(i),
+                                              .apic_id = static_cast<std::uint8_t>(i)});
+    }
+    append_object(contents, MadtIoApic{});
+    append_object(contents, MadtLocalNmi{});
+    return make_table("APIC", kRevision, contents);
+}
+
+// 6.2.13: {address with function ~0, pin, source 0, I/O APIC input}: INTA of each slot but that of the bridge.
+aml::Code make_interrupt_routing() {
+    constexpr std::uint64_t kAnyFunction = 0xFFFF;
+    std::vector<aml::Code> routes;
+    for (unsigned slot = 1; slot < PciHost::kSlotCount; ++slot) {
+        routes.push_back(aml::package({aml::integer(std::uint64_t{slot} << 16 | kAnyFunction), aml::integer(0),
+                                       aml::integer(0), aml::integer(IntxRouter::input_of(slot))}));
+    }
+    return aml::package(routes);
+}
+
+// PNP0A03 and not PNP0A08: configuration space is reached through ports only. The ports 0xCF8 to 0xCFF are the
+// bridge's own, all others are handed on.
+aml::Code make_pci_root() {
+    constexpr std::uint16_t kConfigFirst = PciHost::kPorts.value();
+    constexpr std::uint16_t kConfigEnd = kConfigFirst + PciHost::kPortCount;
+    constexpr std::uint16_t kPortsAfter = static_cast<std::uint16_t>(0x1'0000 - kConfigEnd);
+    return aml::device("PCI0",
+                       {aml::name("_HID", aml::eisa_id("PNP0A03")), aml::name("_UID", aml::integer(0)),
+                        aml::name("_SEG", aml::integer(0)), aml::name("_BBN", aml::integer(0)),
+                        aml::name("_CRS", aml::resource_template({
+                                              aml::bus_window(0, 1),
+                                              aml::io_ports(kConfigFirst, PciHost::kPortCount),
+                                              aml::io_window(0, kConfigFirst),
+                                              aml::io_window(kConfigEnd, kPortsAfter),
+                                              aml::memory_window32(static_cast<std::uint32_t>(kPciWindow32.value()),
+                                                                   static_cast<std::uint32_t>(kPciWindow32Bytes)),
+                                              aml::memory_window64(kPciWindow64.value(), kPciWindow64Bytes),
+                                          })),
+                        aml::name("_PRT", make_interrupt_routing())});
+}
+
+aml::Code make_serial_port() {
+    return aml::device("COM1", {aml::name("_HID", aml::eisa_id("PNP0501")), aml::name("_UID", aml::integer(0)),
+                                aml::name("_CRS", aml::resource_template({
+                                                      aml::io_ports(kSerialPorts.value(), kSerialPortCount),
+                                                      aml::edge_interrupt(kSerialInterrupt),
+                                                  }))});
+}
+
+Table make_dsdt(std::uint8_t sleep_type_off) {
+    constexpr std::uint8_t kRevision = 2;  // integers have 64 bits
+    // 7.4.2.6; without PM1b registers, the second value is the first's copy.
+    aml::Code const off =
+        aml::package({aml::integer(sleep_type_off), aml::integer(sleep_type_off), aml::integer(0), aml::integer(0)});
+    return make_table("DSDT", kRevision,
+                      aml::join({aml::name("\\_S5", off), aml::scope("\\_SB", {make_pci_root(), make_serial_port()})}));
+}
+
+}  // namespace
+
+std::vector<std::byte> make_acpi_tables(AcpiSettings const& settings, GuestPhys address) {
+    constexpr std::uint64_t kAlignment = 64;
+    check(settings.processor_count >= 1 && settings.processor_count <= kMaxProcessors, "1 to 255 processors");
+    Table image(kRsdpBytes);
+    auto const place = [&](Table const& table) {
+        image.resize((image.size() + kAlignment - 1) / kAlignment * kAlignment);
+        GuestPhys const start = address + image.size();
+        append_bytes(image, table);
+        return start;
+    };
+    GuestPhys const dsdt = place(make_dsdt(settings.sleep_type_off));
+    GuestPhys const fixed = place(make_fadt(settings, dsdt));
+    GuestPhys const interrupts = place(make_madt(settings.processor_count));
+    GuestPhys const xsdt = place(make_xsdt({fixed, interrupts}));
+    std::ranges::copy(make_rsdp(xsdt), image.begin());
+    check(image.size() <= kAcpiTablesBytes, "the ACPI tables fit into their range");
+    return image;
+}
+
+}  // namespace backplane

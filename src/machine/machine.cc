@@ -1,0 +1,151 @@
+#include "machine/machine.h"
+
+#include <algorithm>
+
+#include "base/int128.h"
+#include "cpu/descriptor.h"
+#include "machine/layout.h"
+
+namespace backplane {
+
+namespace {
+
+constexpr unsigned kFirstNicSlot = 3;
+constexpr std::uint32_t kPciPortBase = 0xc000;
+constexpr std::uint32_t kPciPortCount = 0x4000;
+
+Segment segment_of(BootSegment const& segment) { return segment_from(segment.selector, segment.descriptor); }
+
+CpuState processor_state(BootState const& boot) {
+    CpuState state;
+    state.gpr[rbx] = boot.rbx;
+    state.gpr[rsi] = boot.rsi;
+    state.gpr[rsp] = boot.rsp;
+    state.rip = boot.entry.value();
+    state.rflags = boot.rflags;
+    state.cr0 = boot.cr0;
+    state.cr3 = boot.cr3;
+    state.cr4 = boot.cr4;
+    state.efer = boot.efer;
+    state.gdtr = {boot.gdt_base.value(), boot.gdt_limit};
+    state.idtr = {0, 0};
+    state.segments.fill(segment_of(boot.data));
+    state.segments[cs] = segment_of(boot.code);
+    state.tr = segment_of(boot.task);
+    return state;
+}
+
+}  // namespace
+
+Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
+    : settings_{std::move(settings)},
+      memory_{pool},
+      bus_{memory_},
+      local_apic_{clock_, tsc_, 0, fabric_},
+      io_apic_{fabric_},
+      serial_{console, InterruptLine{io_apic_, kSerialInterrupt}},
+      pci_{bus_, io_apic_},
+      traces_{memory_.map()},
+      engine_{Cpu::Parts{bus_, clock_, tsc_, local_apic_, traces_, settings_.instructions_per_second,
+                         settings_.random_seed}} {
+    power_.set_wake_flag(engine_.cpu().attention_flag());
+    pci_.set_reset_register(power_.reset_register());
+    for (MacAddress const& mac : settings_.e1000_nics)
+        nics_.push_back(std::make_unique<E1000>("nic" + std::to_string(nics_.size()), mac, clock_));
+}
+
+Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settings, FramePool& pool,
+                                                          ByteSink& console) {
+    BACKPLANE_TRY_VOID(check_memory_size(settings.memory_bytes));
+    std::unique_ptr<Machine> machine{new Machine{std::move(settings), pool, console}};
+    BACKPLANE_TRY_VOID(machine->assemble());
+    return machine;
+}
+
+Expected<void, Error> Machine::assemble() {
+    for (MemoryRange const& range : ram_ranges(settings_.memory_bytes))
+        BACKPLANE_TRY_VOID(memory_.add_ram(page_of(range.start), range.bytes / kPageBytes));
+    BACKPLANE_TRY_VOID(bus_.attach(LocalApic::kBase, LocalApic::kBytes, local_apic_));
+    BACKPLANE_TRY_VOID(bus_.attach(kIoApic, kIoApicBytes, io_apic_));
+    BACKPLANE_TRY_VOID(bus_.attach_ports(kSerialPorts, kSerialPortCount, serial_));
+    BACKPLANE_TRY_VOID(bus_.attach_ports(PciHost::kPorts, PciHost::kPortCount, pci_));
+    BACKPLANE_TRY_VOID(power_.attach(bus_));
+    for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, *nics_[i]));
+    return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
+}
+
+Expected<void, Error> Machine::boot(KernelImage const& kernel, ConstByteSpan initrd, std::string_view command_line,
+                                    BootEntry entry) {
+    BootState const state = BACKPLANE_TRY(load_kernel({.kernel = kernel,
+                                                       .initrd = initrd,
+                                                       .command_line = command_line,
+                                                       .memory_bytes = settings_.memory_bytes,
+                                                       .acpi = {},
+                                                       .entry = entry},
+                                                      memory_));
+    engine_.set_state(processor_state(state));
+    return {};
+}
+
+/// Instructions that bring the clock to `time` or just beyond it.
+std::uint64_t Machine::quota_until(Ticks time) const {
+    Uint128 const product = static_cast<Uint128>((time - clock_.now()).ns()) * settings_.instructions_per_second;
+    auto const quota = static_cast<std::uint64_t>((product + 999'999'999) / 1'000'000'000);
+    return std::max<std::uint64_t>(quota, 1);
+}
+
+void Machine::rest_until(Ticks time) {
+    idle_time_ = idle_time_ + (time - clock_.now());
+    engine_.skip_to(time);
+}
+
+void Machine::run_until(Ticks barrier) {
+    while (state_ == State::running && clock_.now() < barrier) {
+        clock_.fire_due();
+        Ticks const stop = std::min(barrier, clock_.next_deadline());
+        if (engine_.is_idle())
+            rest_until(stop);
+        else if (stop > clock_.now())
+            handle(engine_.run(quota_until(stop)));
+    }
+    if (state_ == State::running) clock_.fire_due();
+}
+
+void Machine::handle(VirtualizationEvent const& event) {
+    switch (event.kind) {
+        case VirtualizationEvent::Kind::quota_end:
+            break;
+        case VirtualizationEvent::Kind::halt:
+            if (engine_.is_idle() && (engine_.state().rflags & rflags::kInterrupt) == 0)
+                stop("halted with interrupts disabled");
+            break;
+        case VirtualizationEvent::Kind::device:
+            switch (power_.take_event()) {
+                case PowerEvent::none:
+                    break;
+                case PowerEvent::power_off:
+                    state_ = State::powered_off;
+                    break;
+                case PowerEvent::reset:
+                    stop("reset by the guest");
+                    break;
+            }
+            break;
+        case VirtualizationEvent::Kind::shutdown:
+            stop(event.cause);
+            break;
+    }
+}
+
+void Machine::stop(std::string cause) {
+    state_ = State::crashed;
+    cause_ = std::move(cause);
+    crash_rip_ = engine_.state().rip;
+}
+
+Ticks Machine::next_event() const {
+    if (state_ != State::running) return Ticks::never();
+    return engine_.is_idle() ? clock_.next_deadline() : clock_.now();
+}
+
+}  // namespace backplane

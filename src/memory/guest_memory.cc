@@ -1,0 +1,71 @@
+#include "memory/guest_memory.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace backplane {
+
+Expected<void, Error> GuestMemory::add_ram(GuestPage first, std::uint64_t count) {
+    FrameNumber const frame = BACKPLANE_TRY(pool_.allocate(count));
+    map_.map(first, frame, count, OwnerState::owner_exclusive, Access::read_write).run();
+    return {};
+}
+
+// Follows the page map as long as the next page's frame is the next frame: host memory is contiguous there.
+std::byte* GuestMemory::piece(GuestPhys start, std::uint64_t bytes, Access needed, std::uint64_t& piece_bytes) const {
+    PageEntry const first = map_.lookup(page_of(start));
+    if (first.access < needed || bytes == 0) return nullptr;
+    std::uint64_t length = kPageBytes - start.page_offset();
+    for (std::uint32_t i = 1; length < bytes; ++i, length += kPageBytes) {
+        PageEntry const next = map_.lookup(GuestPage{page_of(start).value() + i});
+        if (next.access < needed || next.frame.value() != first.frame.value() + i) break;
+    }
+    piece_bytes = std::min(length, bytes);
+    return pool_.host(first.frame) + start.page_offset();
+}
+
+ConstByteSpan GuestMemory::readable(GuestPhys start, std::uint64_t bytes) const {
+    std::uint64_t length = 0;
+    std::byte const* const data = piece(start, bytes, Access::read, length);
+    return {data, length};
+}
+
+ByteSpan GuestMemory::writable(GuestPhys start, std::uint64_t bytes) {
+    std::uint64_t length = 0;
+    std::byte* const data = piece(start, bytes, Access::read_write, length);
+    return {data, length};
+}
+
+void GuestMemory::wrote(GuestPhys start, std::uint64_t bytes) {
+    for (std::uint64_t done = 0; done < bytes;) {
+        GuestPhys const at = start + done;
+        std::uint64_t const length = std::min(bytes - done, kPageBytes - at.page_offset());
+        if (map_.lookup(page_of(at)).has_code) map_.report_code_write(at, length);
+        done += length;
+    }
+}
+
+bool GuestMemory::read(GuestPhys start, ByteSpan into) const {
+    while (!into.empty()) {
+        ConstByteSpan const source = readable(start, into.size());
+        if (source.empty()) return false;
+        std::memcpy(into.data(), source.data(), source.size());
+        into = into.subspan(source.size());
+        start = start + source.size();
+    }
+    return true;
+}
+
+bool GuestMemory::write(GuestPhys start, ConstByteSpan from) {
+    while (!from.empty()) {
+        ByteSpan const target = writable(start, from.size());
+        if (target.empty()) return false;
+        std::memcpy(target.data(), from.data(), target.size());
+        wrote(start, target.size());
+        from = from.subspan(target.size());
+        start = start + target.size();
+    }
+    return true;
+}
+
+}  // namespace backplane

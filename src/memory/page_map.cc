@@ -1,0 +1,66 @@
+#include "memory/page_map.h"
+
+namespace backplane {
+
+static_assert(PageMap::kPageCount == 512ULL * 512 * 512, "three levels of 512 cover the address space");
+
+void Shootdown::run() {
+    PageMap* const map = std::exchange(map_, nullptr);
+    check(map != nullptr, "an owed invalidation is run once");
+    for (TranslationObserver* observer : map->observers_) observer->drop_pages(first_, count_);
+}
+
+PageEntry* PageMap::find(GuestPage page) const {
+    std::uint64_t const number = page.value();
+    if (number >= kPageCount) return nullptr;
+    auto const& middle = top_[number >> 18];
+    if (!middle) return nullptr;
+    auto const& leaf = (*middle)[number >> 9 & 511];
+    return leaf ? &(*leaf)[number & 511] : nullptr;
+}
+
+PageEntry& PageMap::make(GuestPage page) {
+    std::uint64_t const number = page.value();
+    check(number < kPageCount, "a mapped page lies within the physical address space");
+    auto& middle = top_[number >> 18];
+    if (!middle) middle = std::make_unique<Middle>();
+    auto& leaf = (*middle)[number >> 9 & 511];
+    if (!leaf) leaf = std::make_unique<Leaf>();
+    return (*leaf)[number & 511];
+}
+
+PageEntry PageMap::lookup(GuestPage page) const {
+    PageEntry const* const entry = find(page);
+    return entry == nullptr ? PageEntry{} : *entry;
+}
+
+Shootdown PageMap::map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+        make(GuestPage{first.value() + i}) = {FrameNumber{static_cast<std::uint32_t>(frame.value() + i)}, owner, access, false};
+    }
+    return {*this, first, count};
+}
+
+Shootdown PageMap::unmap(GuestPage first, std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+        if (PageEntry* const entry = find(GuestPage{first.value() + i})) *entry = {};
+    }
+    return {*this, first, count};
+}
+
+void PageMap::mark_code(GuestPage page) {
+    PageEntry* const entry = find(page);
+    if (entry == nullptr || entry->has_code) return;
+    entry->has_code = true;
+    for (TranslationObserver* observer : observers_) observer->watch_stores(page);
+}
+
+void PageMap::clear_code(GuestPage page) {
+    if (PageEntry* const entry = find(page)) entry->has_code = false;
+}
+
+void PageMap::report_code_write(GuestPhys start, std::uint64_t bytes) {
+    for (TranslationObserver* observer : observers_) observer->code_written(start, bytes);
+}
+
+}  // namespace backplane

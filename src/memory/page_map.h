@@ -1,0 +1,109 @@
+// One machine's guest-physical space: guest page -> frame, access and owner state (docs/design/memory.md).
+//
+// Everything that crosses machines is an update of this map. Each update that takes something away returns a
+// Shootdown: the invalidation that is owed to every cached translation, and that the caller has to run.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/address.h"
+#include "base/check.h"
+
+namespace backplane {
+
+/// Who owns a page, in the terms of Arm FF-A; the machine of the map is "this machine".
+enum class OwnerState : std::uint8_t {
+    none,                ///< !Owner-NA: a hole, nothing to do with this machine
+    owner_exclusive,     ///< Owner-EA: a normal private page
+    owner_shared,        ///< Owner-SA: shared out, still reachable here
+    owner_lent,          ///< Owner-NA: lent out, not reachable here
+    borrower_exclusive,  ///< !Owner-EA: borrowed, for this machine alone
+    borrower_shared,     ///< !Owner-SA: borrowed together with others
+};
+
+enum class Access : std::uint8_t { none, read, read_write };
+
+struct PageEntry {
+    FrameNumber frame{};
+    OwnerState owner{OwnerState::none};
+    Access access{Access::none};
+    bool has_code{false};  ///< instructions of this page were decoded: stores must be seen by the code caches
+};
+
+/// Whoever keeps what it learned from the page map: TLBs, decoded and translated code.
+class TranslationObserver {
+  public:
+    virtual ~TranslationObserver() = default;
+    /// The pages changed frame, access or owner: forget every translation to them and all code made from them.
+    virtual void drop_pages(GuestPage first, std::uint64_t count) = 0;
+    /// The page holds decoded code from now on: forget cached write access to it, so that stores are seen.
+    virtual void watch_stores(GuestPage page) = 0;
+    /// Bytes of a page with has_code were written (by the processor or by a device).
+    virtual void code_written(GuestPhys start, std::uint64_t bytes) = 0;
+};
+
+class PageMap;
+
+/// The invalidation owed after a change of a page map. Must be run before anyone relies on the change.
+class [[nodiscard]] Shootdown {
+  public:
+    Shootdown(PageMap& map, GuestPage first, std::uint64_t count) : map_{&map}, first_{first}, count_{count} {}
+    Shootdown(Shootdown&& other) noexcept
+        : map_{std::exchange(other.map_, nullptr)}, first_{other.first_}, count_{other.count_} {}
+    Shootdown& operator=(Shootdown&&) = delete;
+    ~Shootdown() { check(map_ == nullptr, "an owed invalidation was run"); }
+    void run();
+
+  private:
+    PageMap* map_;
+    GuestPage first_;
+    std::uint64_t count_;
+};
+
+class PageMap {
+  public:
+    PageMap() = default;
+    PageMap(PageMap const&) = delete;
+    PageMap& operator=(PageMap const&) = delete;
+
+    /// Guest-physical addresses have 39 bits (CPUID 0x80000008): 512 GiB.
+    static constexpr unsigned kAddressBits = 39;
+    static constexpr std::uint64_t kPageCount = std::uint64_t{1} << (kAddressBits - kPageShift);
+
+    /// The entry of any page; a page that was never mapped is a hole.
+    [[nodiscard]] PageEntry lookup(GuestPage page) const;
+
+    /// Maps `count` pages to consecutive frames. The old contents of the entries are lost: the caller owns the frames.
+    Shootdown map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access);
+    /// Makes holes of `count` pages.
+    Shootdown unmap(GuestPage first, std::uint64_t count);
+
+    /// Notes that instructions of this page were decoded.
+    void mark_code(GuestPage page);
+    /// The code made from this page is gone.
+    void clear_code(GuestPage page);
+    /// To be called after a store into a page with has_code.
+    void report_code_write(GuestPhys start, std::uint64_t bytes);
+
+    /// Observers must outlive their registration.
+    void add_observer(TranslationObserver& observer) { observers_.push_back(&observer); }
+    void remove_observer(TranslationObserver& observer) { std::erase(observers_, &observer); }
+
+  private:
+    friend class Shootdown;
+    static constexpr std::uint64_t kLeafPages = 512;  // a leaf covers 2 MiB
+    using Leaf = std::array<PageEntry, kLeafPages>;
+    using Middle = std::array<std::unique_ptr<Leaf>, 512>;  // covers 1 GiB
+
+    [[nodiscard]] PageEntry* find(GuestPage page) const;
+    PageEntry& make(GuestPage page);
+
+    std::array<std::unique_ptr<Middle>, 512> top_{};
+    std::vector<TranslationObserver*> observers_;
+};
+
+}  // namespace backplane

@@ -1,0 +1,33 @@
+#include "rack/monitor.h"
+
+#include <algorithm>
+
+namespace backplane {
+
+Monitor::Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum)
+    : machines_{std::move(machines)}, links_{std::move(links)}, quantum_{quantum} {}
+
+bool Monitor::has_running_machine() const {
+    return std::any_of(machines_.begin(), machines_.end(), [](Machine const* m) { return m->state() == Machine::State::running; });
+}
+
+Ticks Monitor::next_event() const {
+    Ticks earliest = Ticks::never();
+    for (Machine const* machine : machines_) earliest = std::min(earliest, machine->next_event());
+    for (Link const* link : links_) earliest = std::min(earliest, link->has_work() ? now_ : link->next_deadline());
+    return earliest;
+}
+
+/// The first multiple of the quantum after `time`.
+Ticks Monitor::end_of_quantum(Ticks time) const { return Ticks{(time.ns() / quantum_.ns() + 1) * quantum_.ns()}; }
+
+void Monitor::run_to_barrier(Ticks limit) {
+    Ticks const next = std::min(next_event(), limit);
+    Ticks const barrier = end_of_quantum(next == Ticks::never() ? now_ : std::max(now_, next));
+    for (Machine* machine : machines_) machine->run_until(barrier);
+    now_ = barrier;
+    ++barrier_count_;
+    for (Link* link : links_) link->deliver(barrier);
+}
+
+}  // namespace backplane

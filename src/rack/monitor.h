@@ -1,0 +1,42 @@
+// The monitor: one loop that enters and leaves every machine of a rack (claims S3.1, S3.2, S3.6).
+//
+// All machines run from barrier to barrier, a quantum of virtual time apart. At a barrier no machine runs: frames
+// cross the links, and what they caused is seen by the receivers in the next quantum (the delivery rule). When no
+// machine has anything to execute, the barrier moves straight to the quantum in which something happens next.
+#pragma once
+
+#include <vector>
+
+#include "clock/virtual_time.h"
+#include "crossover/link.h"
+#include "machine/machine.h"
+
+namespace backplane {
+
+class Monitor {
+  public:
+    /// Machines and links must outlive the monitor.
+    Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum);
+
+    [[nodiscard]] Ticks now() const { return now_; }
+    /// True while a machine runs.
+    [[nodiscard]] bool has_running_machine() const;
+    /// When something happens next; never() when only the outside can make something happen.
+    [[nodiscard]] Ticks next_event() const;
+    /// Runs all machines to the next barrier and moves what crosses between them. With something to do in the current
+    /// quantum the barrier is its end, else the end of the quantum of next_event(), but never beyond `limit`'s quantum.
+    void run_to_barrier(Ticks limit = Ticks::never());
+    /// Barriers passed so far.
+    [[nodiscard]] std::uint64_t barrier_count() const { return barrier_count_; }
+
+  private:
+    [[nodiscard]] Ticks end_of_quantum(Ticks time) const;
+
+    std::vector<Machine*> machines_;
+    std::vector<Link*> links_;
+    Ticks quantum_;
+    Ticks now_{};
+    std::uint64_t barrier_count_{0};
+};
+
+}  // namespace backplane

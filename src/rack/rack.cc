@@ -1,0 +1,259 @@
+#include "rack/rack.h"
+
+#include <array>
+#include <map>
+#include <string_view>
+
+#include "machine/boot_file.h"
+#include "machine/layout.h"
+#include "rack/identity.h"
+#include "rack/monitor.h"
+
+namespace backplane {
+
+namespace {
+
+using HostClock = std::chrono::steady_clock;
+
+BootEntry entry_of(BootProtocol protocol) {
+    switch (protocol) {
+        case BootProtocol::automatic: return BootEntry::automatic;
+        case BootProtocol::pvh: return BootEntry::pvh;
+        case BootProtocol::linux64: return BootEntry::long64;
+    }
+    return BootEntry::automatic;
+}
+
+std::uint64_t frames_of(MachineFile const& machine) {
+    std::uint64_t frames = 0;
+    for (MemoryRange const& range : ram_ranges(machine.memory_bytes)) frames += range.bytes / kPageBytes;
+    return frames;
+}
+
+/// Bytes that a console may take at once; a 16550's FIFO is smaller.
+constexpr std::size_t kInputChunkBytes = 256;
+
+}  // namespace
+
+struct Rack::Parts {
+    RackFile file;
+    RackOptions options;
+    std::optional<FramePool> pool;
+    std::vector<std::unique_ptr<Machine>> machines;
+    std::vector<std::unique_ptr<Link>> links;
+    std::optional<Monitor> monitor;
+    std::optional<Ending> ending;
+    bool input_taken{false};
+    std::vector<std::byte> typed;  // taken from the input, not yet in the machine
+
+    [[nodiscard]] Expected<void, Error> build();
+    [[nodiscard]] Expected<void, Error> build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels);
+    void plug_in();
+    void pass_input();
+    void wait_for_next_event(StopFlags const& stop);
+    [[nodiscard]] bool only_input_can_help() const;
+    [[nodiscard]] MachineReport machine_report(std::size_t index) const;
+    [[nodiscard]] LinkSummary link_summary(std::size_t index) const;
+};
+
+Rack::Rack(std::unique_ptr<Parts> parts) : parts_{std::move(parts)} {}
+Rack::~Rack() = default;
+
+Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOptions options) {
+    auto parts = std::make_unique<Parts>();
+    parts->file = file;
+    parts->options = std::move(options);
+    BACKPLANE_TRY_VOID(parts->build());
+    return std::unique_ptr<Rack>{new Rack{std::move(parts)}};
+}
+
+Expected<void, Error> Rack::Parts::build() {
+    std::uint64_t frames = 0;
+    for (MachineFile const& machine : file.machines) {
+        BACKPLANE_TRY_VOID(check_memory_size(machine.memory_bytes));
+        frames += frames_of(machine);
+    }
+    pool.emplace(BACKPLANE_TRY(FramePool::create(frames)));
+    // Machines with the same kernel unpack it once.
+    std::map<std::string, KernelImage> kernels;
+    for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
+    plug_in();
+    return {};
+}
+
+namespace {
+
+/// For a console that nobody sees.
+class NullSink final : public ByteSink {
+  public:
+    void put(ConstByteSpan) override {}
+};
+NullSink null_sink;
+
+}  // namespace
+
+Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels) {
+    std::string const path = machine_file.kernel.string();
+    auto kernel = kernels.find(path);
+    if (kernel == kernels.end()) kernel = kernels.emplace(path, BACKPLANE_TRY(KernelImage::load(path))).first;
+    std::vector<std::byte> initrd;
+    if (machine_file.initrd) initrd = BACKPLANE_TRY(read_boot_file(machine_file.initrd->string()));
+
+    MachineSettings settings{.name = machine_file.name,
+                             .memory_bytes = machine_file.memory_bytes,
+                             .instructions_per_second = file.instructions_per_second,
+                             .random_seed = derive_seed(file.seed, machine_file.name, "random"),
+                             .e1000_nics = {}};
+    for (NicFile const& nic : machine_file.nics) settings.e1000_nics.push_back(nic.mac);
+    ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
+    auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, console != nullptr ? *console : null_sink));
+    BACKPLANE_TRY_VOID(machine->boot(kernel->second, initrd, machine_file.command_line, entry_of(machine_file.boot)));
+    machines.push_back(std::move(machine));
+    return {};
+}
+
+void Rack::Parts::plug_in() {
+    for (LinkFile const& link : file.links)
+        links.push_back(std::make_unique<Link>(LinkOptions{.name = link.name, .completion = link.completion, .wait = link.wait, .read_wait = link.wait}));
+    for (std::size_t m = 0; m < machines.size(); ++m) {
+        for (std::size_t n = 0; n < file.machines[m].nics.size(); ++n) {
+            Link& link = *links[file.machines[m].nics[n].link];
+            link.attach(MachineId{static_cast<std::uint16_t>(m)}, machines[m]->nic(n).port(), "nic" + std::to_string(n));
+        }
+    }
+    std::vector<Machine*> all_machines;
+    for (auto const& machine : machines) all_machines.push_back(machine.get());
+    std::vector<Link*> all_links;
+    for (auto const& link : links) {
+        link->set_carrier(Carrier::up);
+        all_links.push_back(link.get());
+    }
+    monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum);
+}
+
+void Rack::Parts::pass_input() {
+    if (options.console_input == nullptr) return;
+    Uart16550& serial = machines.front()->serial();
+    if (typed.empty()) {
+        std::array<std::byte, kInputChunkBytes> buffer;
+        std::size_t const count = options.console_input->take(buffer);
+        typed.assign(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
+        input_taken = input_taken || count != 0;
+    }
+    std::size_t const accepted = serial.push(typed);
+    typed.erase(typed.begin(), typed.begin() + static_cast<std::ptrdiff_t>(accepted));
+}
+
+/// Nothing will ever happen in the rack by itself.
+bool Rack::Parts::only_input_can_help() const { return monitor->next_event() == Ticks::never(); }
+
+/// Somebody watches: idle time passes at the pace of the clock on the wall.
+void Rack::Parts::wait_for_next_event(StopFlags const& stop) {
+    ConsoleInput* const input = options.console_input;
+    if (input == nullptr || !typed.empty()) return;
+    constexpr std::uint64_t kLongestWaitNs = 50'000'000;
+    Ticks const next = monitor->next_event();
+    if (next <= monitor->now() + file.quantum || stop.should_stop()) return;
+    if (!input->is_interactive() && !only_input_can_help()) return;
+    std::uint64_t const idle_ns = std::min((next - monitor->now()).ns(), kLongestWaitNs);
+    input->wait(std::chrono::nanoseconds{idle_ns});
+}
+
+Ending Rack::run(StopFlags const& stop) {
+    Parts& p = *parts_;
+    auto const start = HostClock::now();
+    while (!p.ending) {
+        if (p.options.at_barrier) p.options.at_barrier();
+        if (stop.should_stop()) {
+            p.ending = Ending::interrupted;
+        } else if (!p.monitor->has_running_machine()) {
+            bool crashed = false;
+            for (auto const& machine : p.machines) crashed = crashed || machine->state() == Machine::State::crashed;
+            p.ending = crashed ? Ending::crashed : Ending::all_off;
+        } else if (p.options.timeout && HostClock::now() - start >= *p.options.timeout) {
+            p.ending = Ending::timeout;
+        } else {
+            p.pass_input();
+            bool const input_may_come = p.options.console_input != nullptr && !(p.options.console_input->is_ended() && p.typed.empty());
+            if (p.only_input_can_help() && !input_may_come) {
+                for (auto const& machine : p.machines)
+                    if (machine->state() == Machine::State::running) machine->stop("halted with nothing left to wake it up");
+                continue;
+            }
+            auto const before = HostClock::now();
+            p.wait_for_next_event(stop);
+            bool const paced = p.options.console_input != nullptr && p.options.console_input->is_interactive();
+            auto const waited = static_cast<std::uint64_t>((HostClock::now() - before).count());
+            p.monitor->run_to_barrier(paced || p.only_input_can_help() ? p.monitor->now() + Ticks{waited} : Ticks::never());
+        }
+    }
+    if (p.options.at_barrier) p.options.at_barrier();
+    return *p.ending;
+}
+
+MachineReport Rack::Parts::machine_report(std::size_t index) const {
+    Machine const& machine = *machines[index];
+    MachineReport out;
+    out.name = machine.name();
+    switch (machine.state()) {
+        case Machine::State::running: out.state = ending == Ending::timeout ? MachineState::timed_out : MachineState::running; break;
+        case Machine::State::powered_off: out.state = MachineState::powered_off; break;
+        case Machine::State::crashed: out.state = MachineState::crashed; break;
+    }
+    out.cause = machine.cause();
+    out.rip = machine.crash_rip();
+    out.instructions = machine.instructions();
+    out.virtual_time = machine.now();
+    out.idle_time = machine.idle_time();
+    out.unclaimed_accesses = machine.unclaimed_accesses();
+    for (std::size_t n = 0; n < machine.nic_count(); ++n) {
+        NicFile const& nic_file = file.machines[index].nics[n];
+        NicReport nic;
+        nic.name = "nic" + std::to_string(n);
+        nic.model = "e1000";
+        nic.mac = nic_file.mac;
+        nic.link = file.links[nic_file.link].name;
+        nic.counters = machine.nic(n).counters();
+        for (PortReport const& port : links[nic_file.link]->report().ports) {
+            if (port.machine.value() != index || port.name != nic.name) continue;
+            nic.sent_frames = port.frames_sent;
+            nic.sent_bytes = port.bytes_sent;
+            nic.received_frames = port.frames_received;
+            nic.received_bytes = port.bytes_received;
+        }
+        out.nics.push_back(std::move(nic));
+    }
+    return out;
+}
+
+LinkSummary Rack::Parts::link_summary(std::size_t index) const {
+    LinkReport const& link = links[index]->report();
+    LinkSummary out;
+    out.name = link.name;
+    out.completion = completion_text(file.links[index].completion);
+    out.frames = link.frames;
+    out.bytes = link.bytes;
+    out.deliveries = link.deliveries;
+    out.copies = link.copies;
+    out.peak_stored_bytes = link.stored_bytes_peak;
+    out.waits = link.waited_frames;
+    out.drops = {{"no buffer posted", link.drops.no_buffer},
+                 {"no such machine", link.drops.no_destination},
+                 {"refused by the receiver", link.drops.refused},
+                 {"withdrawn by the sender", link.drops.withdrawn}};
+    return out;
+}
+
+RackReport Rack::report() const {
+    Parts const& p = *parts_;
+    RackReport out;
+    out.ending = p.ending.value_or(Ending::interrupted);
+    out.seed = p.file.seed;
+    out.is_repeatable = !p.input_taken && !(p.options.console_input != nullptr && p.options.console_input->is_interactive());
+    out.virtual_time = p.monitor->now();
+    for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
+    for (std::size_t i = 0; i < p.links.size(); ++i) out.links.push_back(p.link_summary(i));
+    return out;
+}
+
+}  // namespace backplane

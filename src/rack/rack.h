@@ -1,0 +1,56 @@
+// A rack: the machines and links of one rack file, and the loop that runs them (rack/monitor.h).
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/expected.h"
+#include "device/byte_port.h"
+#include "host/console_input.h"
+#include "host/stop_flags.h"
+#include "rack/rack_file.h"
+#include "rack/report.h"
+
+namespace backplane {
+
+/// What the outside offers to a rack. What is borrowed here must outlive the rack.
+struct RackOptions {
+    /// Where the console of the machine of that name goes; asked once a machine. Required; may return null for a
+    /// console that nobody sees.
+    std::function<ByteSink*(std::string const& machine)> console;
+    /// Typed into the first machine's serial line; null when nobody types. With a console input the rack's report is
+    /// not repeatable once a byte has been taken.
+    ConsoleInput* console_input{nullptr};
+    /// Called at each barrier and before each wait, so that a prompt without a newline becomes visible. Optional.
+    std::function<void()> at_barrier;
+    /// Host time after which run() gives up; none: never.
+    std::optional<std::chrono::nanoseconds> timeout;
+};
+
+class Rack {
+  public:
+    /// Loads the images and builds the machines; nothing runs yet.
+    /// Errors: bad_input (an image that is no kernel, an initrd that does not fit), host (memory).
+    [[nodiscard]] static Expected<std::unique_ptr<Rack>, Error> create(RackFile const& file, RackOptions options);
+
+    Rack(Rack const&) = delete;
+    Rack& operator=(Rack const&) = delete;
+    ~Rack();
+
+    /// Runs until every machine is off or crashed, the time is over, or `stop` asks for the end. Call once.
+    [[nodiscard]] Ending run(StopFlags const& stop);
+
+    /// The state of everything; `ending` is that of run(). `host` is left to the caller.
+    [[nodiscard]] RackReport report() const;
+
+  private:
+    struct Parts;
+    explicit Rack(std::unique_ptr<Parts> parts);
+    std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace backplane

@@ -1,0 +1,290 @@
+#include "rack/rack_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <span>
+#include <utility>
+
+#include "host/file.h"
+#include "rack/identity.h"
+#include "rack/nearest_word.h"
+#include "rack/printable.h"
+#include "rack/rack_values.h"
+#include "rack/toml_table.h"
+
+namespace backplane {
+namespace {
+
+using Words = std::span<std::string_view const>;
+using Path = std::filesystem::path;
+
+constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMinInstructionsPerSecond = 1'000'000;
+constexpr std::uint64_t kMaxInstructionsPerSecond = 10'000'000'000;
+constexpr Ticks kMinQuantum = microseconds(1);
+constexpr Ticks kMaxQuantum = milliseconds(1000);
+constexpr std::size_t kMaxMachines = 1024;
+constexpr std::size_t kMaxNics = 8;
+constexpr std::size_t kMaxLinks = 1024;
+constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame numbers have 32 bits: 16T in all
+constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
+
+constexpr std::array<std::string_view, 3> kTopKeys{"rack", "machine", "link"};
+constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
+constexpr std::array<std::string_view, 7> kMachineKeys{"memory", "cpus", "kernel", "initrd", "cmdline", "boot", "nic"};
+constexpr std::array<std::string_view, 3> kNicKeys{"model", "link", "mac"};
+constexpr std::array<std::string_view, 2> kNicKeysNotBuilt{"uplink", "peer"};
+constexpr std::array<std::string_view, 3> kLinkKeys{"uplink", "completion", "wait"};
+constexpr std::array<std::string_view, 3> kLinkKeysNotBuilt{"capture", "latency", "rate"};
+
+constexpr std::array<std::string_view, 1> kEngines{"sim"};
+constexpr std::array<std::string_view, 3> kEnginesNotBuilt{"auto", "user", "kvm"};
+constexpr std::array<std::string_view, 1> kTimes{"virtual"};
+constexpr std::array<std::string_view, 1> kTimesNotBuilt{"real"};
+constexpr std::array<std::string_view, 2> kBoots{"pvh", "linux64"};
+constexpr std::array<std::string_view, 1> kModels{"e1000"};
+constexpr std::array<std::string_view, 1> kModelsNotBuilt{"virtio-net"};
+constexpr std::array<std::string_view, 2> kCompletions{"landed", "read"};
+constexpr std::array<std::string_view, 1> kUplinks{"none"};
+constexpr std::array<std::string_view, 1> kUplinksNotBuilt{"nat"};
+
+/// Reads one document; the state is what later parts of it need of earlier ones.
+class Reader {
+  public:
+    explicit Reader(Path folder) : folder_{std::move(folder)} {}
+
+    Expected<RackFile, Error> read(TomlTable const& top) {
+        BACKPLANE_TRY_VOID(top.check_keys(kTopKeys, {}));
+        BACKPLANE_TRY_VOID(read_rack(top));
+        BACKPLANE_TRY_VOID(read_links(top));
+        BACKPLANE_TRY_VOID(read_machines(top));
+        return std::move(rack_);
+    }
+
+  private:
+    Expected<void, Error> read_rack(TomlTable const& top) {
+        std::optional<TomlTable> const table = BACKPLANE_TRY(top.table("rack"));
+        if (!table) return {};
+        BACKPLANE_TRY_VOID(table->check_keys(kRackKeys, {}));
+        BACKPLANE_TRY_VOID(table->word("engine", kEngines, kEnginesNotBuilt));
+        BACKPLANE_TRY_VOID(table->word("time", kTimes, kTimesNotBuilt));
+        auto const seed = BACKPLANE_TRY(table->number("seed", 0, kMaxSeed));
+        rack_.seed = seed.value_or(rack_.seed);
+        auto const ips = BACKPLANE_TRY(table->number("ips", kMinInstructionsPerSecond, kMaxInstructionsPerSecond));
+        rack_.instructions_per_second = ips.value_or(rack_.instructions_per_second);
+        auto const quantum = BACKPLANE_TRY(table->parsed("quantum", parse_duration));
+        rack_.quantum = quantum.value_or(rack_.quantum);
+        if (rack_.quantum >= kMinQuantum && rack_.quantum <= kMaxQuantum) return {};
+        return Unexpected{
+            table->error_at("quantum", fmt::format("\"{}\"; expected \"{}\" to \"{}\"", duration_text(rack_.quantum),
+                                                   duration_text(kMinQuantum), duration_text(kMaxQuantum)))};
+    }
+
+    Expected<void, Error> read_links(TomlTable const& top) {
+        std::optional<TomlTable> const links = BACKPLANE_TRY(top.table("link"));
+        if (!links) return {};
+        for (std::string const& name : links->keys_in_file_order()) {
+            if (auto const valid = check_name(name); !valid) {
+                return Unexpected{links->error_at(name, valid.error().message)};
+            }
+            if (rack_.links.size() == kMaxLinks) return Unexpected{too_many(*links, name, kMaxLinks, "links")};
+            LinkFile link = BACKPLANE_TRY(read_link(*links, name));
+            rack_.links.push_back(std::move(link));
+        }
+        return {};
+    }
+
+    Expected<LinkFile, Error> read_link(TomlTable const& links, std::string const& name) {
+        TomlTable const table = BACKPLANE_TRY(links.required_table(name));
+        BACKPLANE_TRY_VOID(table.check_keys(kLinkKeys, kLinkKeysNotBuilt));
+        BACKPLANE_TRY_VOID(check_uplink(table));
+        LinkFile link;
+        link.name = name;
+        auto const completion = BACKPLANE_TRY(table.word("completion", kCompletions, {}));
+        if (completion == "read") link.completion = Completion::read;
+        auto const wait = BACKPLANE_TRY(table.parsed("wait", parse_duration));
+        link.wait = wait.value_or(link.wait);
+        return link;
+    }
+
+    Expected<void, Error> check_uplink(TomlTable const& link) {
+        std::optional<std::string> const uplink = BACKPLANE_TRY(link.text("uplink"));
+        if (uplink && uplink->starts_with("tap:")) return Unexpected{link.not_built("uplink", *uplink, kUplinks)};
+        BACKPLANE_TRY_VOID(link.word("uplink", kUplinks, kUplinksNotBuilt));
+        return {};
+    }
+
+    Expected<void, Error> read_machines(TomlTable const& top) {
+        std::optional<TomlTable> const machines = BACKPLANE_TRY(top.table("machine"));
+        if (!machines || machines->keys_in_file_order().empty()) {
+            return Unexpected{top.error_at("machine", "no machine; expected at least one [machine.NAME]")};
+        }
+        std::uint64_t memory_bytes = 0;
+        for (std::string const& name : machines->keys_in_file_order()) {
+            if (auto const valid = check_name(name); !valid) {
+                return Unexpected{machines->error_at(name, valid.error().message)};
+            }
+            if (rack_.machines.size() == kMaxMachines) {
+                return Unexpected{too_many(*machines, name, kMaxMachines, "machines")};
+            }
+            MachineFile machine = BACKPLANE_TRY(read_machine(*machines, name));
+            memory_bytes += machine.memory_bytes;
+            if (memory_bytes > kMaxRackMemoryBytes) {
+                return Unexpected{
+                    machines->error_at(name, fmt::format("more than {} of memory in the rack; expected less",
+                                                         memory_text(kMaxRackMemoryBytes)))};
+            }
+            rack_.machines.push_back(std::move(machine));
+        }
+        return {};
+    }
+
+    Expected<MachineFile, Error> read_machine(TomlTable const& machines, std::string const& name) {
+        TomlTable const table = BACKPLANE_TRY(machines.required_table(name));
+        BACKPLANE_TRY_VOID(table.check_keys(kMachineKeys, {}));
+        MachineFile machine;
+        machine.name = name;
+        auto const memory = BACKPLANE_TRY(table.parsed_or_number("memory", parse_memory_size));
+        machine.memory_bytes = memory.value_or(machine.memory_bytes);
+        BACKPLANE_TRY_VOID(check_cpus(table));
+        BACKPLANE_TRY_VOID(read_images(table, machine));
+        BACKPLANE_TRY_VOID(read_command_line(table, machine));
+        auto const boot = BACKPLANE_TRY(table.word("boot", kBoots, {}));
+        if (boot) machine.boot = *boot == "pvh" ? BootProtocol::pvh : BootProtocol::linux64;
+        BACKPLANE_TRY_VOID(read_nics(table, machine));
+        return machine;
+    }
+
+    Expected<void, Error> check_cpus(TomlTable const& machine) {
+        auto const cpus = BACKPLANE_TRY(machine.number("cpus", 1, 255));
+        if (cpus.value_or(1) == 1) return {};
+        return Unexpected{machine.error_at("cpus", fmt::format("{} is not built yet; expected 1", *cpus))};
+    }
+
+    Expected<void, Error> read_images(TomlTable const& table, MachineFile& machine) {
+        auto const kernel = BACKPLANE_TRY(table.text("kernel"));
+        if (!kernel) return Unexpected{table.error_at("kernel", "no kernel; expected kernel = \"FILE\"")};
+        machine.kernel = in_folder(*kernel);
+        auto const initrd = BACKPLANE_TRY(table.text("initrd"));
+        if (initrd) machine.initrd = in_folder(*initrd);
+        auto const problem = find_file_problem(machine);
+        if (!problem) return {};
+        return Unexpected{table.error_at(problem->key, problem->message)};
+    }
+
+    Expected<void, Error> read_command_line(TomlTable const& table, MachineFile& machine) {
+        auto const words = BACKPLANE_TRY(table.text("cmdline"));
+        machine.command_line = words.value_or(machine.command_line);
+        if (auto const valid = check_command_line(machine.command_line); !valid) {
+            return Unexpected{table.error_at("cmdline", valid.error().message)};
+        }
+        return {};
+    }
+
+    Expected<void, Error> read_nics(TomlTable const& table, MachineFile& machine) {
+        std::vector<TomlTable> const nics = BACKPLANE_TRY(table.tables("nic"));
+        if (nics.size() > kMaxNics) return Unexpected{too_many(table, "nic", kMaxNics, "NICs")};
+        for (TomlTable const& nic_table : nics) {
+            NicFile nic = BACKPLANE_TRY(read_nic(nic_table, machine));
+            machine.nics.push_back(nic);
+        }
+        return {};
+    }
+
+    Expected<NicFile, Error> read_nic(TomlTable const& table, MachineFile const& machine) {
+        BACKPLANE_TRY_VOID(table.check_keys(kNicKeys, kNicKeysNotBuilt));
+        BACKPLANE_TRY_VOID(table.word("model", kModels, kModelsNotBuilt));
+        NicFile nic;
+        nic.link = BACKPLANE_TRY(read_nic_link(table));
+        auto const mac = BACKPLANE_TRY(table.parsed("mac", parse_mac));
+        nic.mac = mac.value_or(derive_mac(rack_.seed, machine.name, static_cast<unsigned>(machine.nics.size())));
+        auto const [taken, is_new] = mac_owners_.emplace(nic.mac, table.name());
+        if (is_new) return nic;
+        return Unexpected{table.error_at("mac", fmt::format("\"{}\" is the address of {} already; expected another",
+                                                            mac_text(nic.mac), taken->second))};
+    }
+
+    Expected<std::uint32_t, Error> read_nic_link(TomlTable const& table) {
+        auto const name = BACKPLANE_TRY(table.text("link"));
+        if (!name) return Unexpected{table.error_at("link", "no link; expected link = \"NAME\" and a [link.NAME]")};
+        auto const link =
+            std::find_if(rack_.links.begin(), rack_.links.end(), [&](LinkFile const& l) { return l.name == *name; });
+        if (link != rack_.links.end()) return static_cast<std::uint32_t>(link - rack_.links.begin());
+        std::vector<std::string_view> known(rack_.links.size());
+        std::transform(rack_.links.begin(), rack_.links.end(), known.begin(),
+                       [](LinkFile const& l) -> std::string_view { return l.name; });
+        std::string const expected =
+            known.empty() ? "a [link.NAME] in this file" : "one of the links " + comma_list(known);
+        return Unexpected{
+            table.error_at("link", in_quotes(*name) + "; expected " + expected + did_you_mean(*name, known))};
+    }
+
+    [[nodiscard]] static Error too_many(TomlTable const& table, std::string_view key, std::size_t most,
+                                        std::string_view what) {
+        return table.error_at(key, fmt::format("too many {}; expected at most {}", what, most));
+    }
+
+    [[nodiscard]] Path in_folder(std::string const& name) const { return folder_ / name; }  // absolute names stay
+
+    Path folder_;
+    RackFile rack_;
+    std::map<MacAddress, std::string> mac_owners_;
+};
+
+FileProblem does_not_fit(MachineFile const& machine, std::string key, Path const& file, std::uint64_t bytes) {
+    return {std::move(key), fmt::format("{}: {} bytes; expected an image that fits into the memory of {}",
+                                        printable(file.string()), bytes, memory_text(machine.memory_bytes))};
+}
+
+}  // namespace
+
+Expected<RackFile, Error> parse_rack_file(std::string_view text, Path const& path) {
+    TomlDocument const document = BACKPLANE_TRY(TomlDocument::parse(text, printable(path.string())));
+    return Reader{path.parent_path()}.read(document.top());
+}
+
+Expected<RackFile, Error> read_rack_file(Path const& path) {
+    std::vector<std::byte> const content = BACKPLANE_TRY(read_file(path, kMaxFileBytes));
+    return parse_rack_file({reinterpret_cast<char const*>(content.data()), content.size()}, path);
+}
+
+std::optional<FileProblem> find_file_problem(MachineFile const& machine) {
+    auto const kernel_bytes = readable_file_bytes(machine.kernel);
+    if (!kernel_bytes) return FileProblem{"kernel", printable(kernel_bytes.error().message)};
+    // A compressed kernel needs more than its file; what is sure here is that it needs no less.
+    if (*kernel_bytes >= machine.memory_bytes) {
+        return does_not_fit(machine, "kernel", machine.kernel, *kernel_bytes);
+    }
+    if (!machine.initrd) return std::nullopt;
+    auto const initrd_bytes = readable_file_bytes(*machine.initrd);
+    if (!initrd_bytes) return FileProblem{"initrd", printable(initrd_bytes.error().message)};
+    if (*initrd_bytes < machine.memory_bytes - *kernel_bytes) return std::nullopt;
+    return does_not_fit(machine, "initrd", *machine.initrd, *initrd_bytes);
+}
+
+std::string_view completion_text(Completion completion) { return completion == Completion::landed ? "landed" : "read"; }
+
+std::string rack_summary(RackFile const& rack) {
+    std::string text = fmt::format("rack: engine sim, virtual time, {} instructions a second, quantum {}, seed {}\n",
+                                   rack.instructions_per_second, duration_text(rack.quantum), rack.seed);
+    for (MachineFile const& machine : rack.machines) {
+        text += fmt::format("machine {}: memory {}, kernel {}", machine.name, memory_text(machine.memory_bytes),
+                            machine.kernel.string());
+        if (machine.initrd) text += fmt::format(", initrd {}", machine.initrd->string());
+        text += '\n';
+        for (std::size_t i = 0; i < machine.nics.size(); ++i) {
+            NicFile const& nic = machine.nics[i];
+            text += fmt::format("  nic{}: e1000, {}, link {}\n", i, mac_text(nic.mac), rack.links[nic.link].name);
+        }
+    }
+    for (LinkFile const& link : rack.links) {
+        text += fmt::format("link {}: completion {}, wait {}\n", link.name, completion_text(link.completion),
+                            duration_text(link.wait));
+    }
+    return text;
+}
+
+}  // namespace backplane

@@ -1,0 +1,89 @@
+// The rack file: one TOML document that describes machines, links and policy (README, "The rack file").
+//
+// Reading it checks everything that can be known without running it, the files it names included. The first thing
+// that is wrong comes back as one line, ready to print:
+//
+//     rack.toml:7:10: machine.alpha.memory: "3 bananas"; expected a size such as "256M" or "1G", 16M to 512G
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/expected.h"
+#include "clock/virtual_time.h"
+#include "crossover/link.h"
+#include "device/frame_port.h"
+
+namespace backplane {
+
+inline constexpr std::uint64_t kDefaultInstructionsPerSecond = 1'000'000'000;
+inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{256} << 20;
+inline constexpr std::string_view kDefaultCommandLine = "console=ttyS0";
+inline constexpr std::size_t kMaxCommandLineBytes = 2047;  // COMMAND_LINE_SIZE of Linux on x86, without the final zero
+
+/// How the kernel is entered.
+enum class BootProtocol : std::uint8_t {
+    automatic,  ///< what the kernel offers, PVH first
+    pvh,        ///< 32-bit entry of the PVH note ([XenPVH])
+    linux64,    ///< 64-bit entry of the bzImage ([LinuxBoot] 1.15)
+};
+
+enum class NicModel : std::uint8_t { e1000 };
+
+struct NicFile {
+    NicModel model{NicModel::e1000};
+    std::uint32_t link{0};  ///< index into RackFile::links
+    MacAddress mac{};       ///< from the file, or derived (rack/identity.h)
+};
+
+struct MachineFile {
+    std::string name;
+    std::uint64_t memory_bytes{kDefaultMemoryBytes};
+    std::uint32_t cpu_count{1};
+    std::filesystem::path kernel;
+    std::optional<std::filesystem::path> initrd;
+    std::string command_line{kDefaultCommandLine};
+    BootProtocol boot{BootProtocol::automatic};
+    std::vector<NicFile> nics;
+};
+
+struct LinkFile {
+    std::string name;
+    Completion completion{Completion::landed};
+    /// How long a frame waits in its sender's buffers for a posted receive buffer before it is dropped.
+    Ticks wait{milliseconds(10)};
+};
+
+struct RackFile {
+    std::uint64_t seed{1};
+    std::uint64_t instructions_per_second{kDefaultInstructionsPerSecond};
+    Ticks quantum{microseconds(100)};   ///< how long machines run between two barriers (delivery rule)
+    std::vector<MachineFile> machines;  ///< in the order of the file; never empty after reading
+    std::vector<LinkFile> links;        ///< likewise
+};
+
+/// Reads and checks the file at `path`. Relative paths in it are relative to the file's folder.
+/// Errors: bad_input, one line `file:line:column: key: what was found; expected ...`.
+[[nodiscard]] Expected<RackFile, Error> read_rack_file(std::filesystem::path const& path);
+
+/// The same for a text already in memory; `path` names it in errors and gives the folder.
+[[nodiscard]] Expected<RackFile, Error> parse_rack_file(std::string_view text, std::filesystem::path const& path);
+
+/// Whether the files that a machine names exist and can fit into its memory; if not, which key is wrong and why.
+struct FileProblem {
+    std::string key;      ///< "kernel" or "initrd"
+    std::string message;  ///< what was found; expected ...
+};
+[[nodiscard]] std::optional<FileProblem> find_file_problem(MachineFile const& machine);
+
+/// What `backplane check` prints: one line a machine, NIC and link.
+[[nodiscard]] std::string rack_summary(RackFile const& rack);
+
+[[nodiscard]] std::string_view completion_text(Completion completion);
+
+}  // namespace backplane

@@ -1,0 +1,341 @@
+#include "rack/rack_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "rack/identity.h"
+#include "rack/rack_values.h"
+
+namespace backplane {
+namespace {
+
+/// A folder with a kernel, an initrd and an empty file; rack files are parsed as if they stood in it.
+class RackFileTest : public testing::Test {
+  protected:
+    RackFileTest() {
+        EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
+        make("vmlinuz", "a kernel");
+        make("initrd.img", "an initrd");
+        make("empty", "");
+    }
+    ~RackFileTest() override { std::filesystem::remove_all(folder_); }
+
+    void make(std::string const& name, std::string_view content) const {
+        std::ofstream{folder_ + '/' + name} << content;
+    }
+    [[nodiscard]] std::filesystem::path in_folder(std::string const& name) const { return folder_ + '/' + name; }
+    [[nodiscard]] Expected<RackFile, Error> parse(std::string_view text) const {
+        return parse_rack_file(text, in_folder("r.toml"));
+    }
+    /// The message without the folder's name.
+    [[nodiscard]] std::string problem(std::string_view text) const {
+        auto const rack = parse(text);
+        if (rack) return "no problem";
+        EXPECT_EQ(rack.error().kind, Error::Kind::bad_input);
+        std::string message = rack.error().message;
+        EXPECT_EQ(message.find('\n'), std::string::npos) << "one line";
+        for (std::size_t at = message.find(folder_ + '/'); at != std::string::npos; at = message.find(folder_ + '/')) {
+            message.erase(at, folder_.size() + 1);
+        }
+        return message;
+    }
+
+    std::string folder_{"/tmp/backplane-rack-file-test-XXXXXX"};
+};
+
+constexpr std::string_view kTwoMachines = R"([rack]
+engine = "sim"
+time = "virtual"
+seed = 5
+ips = 2_000_000_000
+quantum = "50us"
+
+[machine.zeta]
+memory = "1G"
+cpus = 1
+kernel = "vmlinuz"
+initrd = "initrd.img"
+cmdline = "console=ttyS0 quiet"
+boot = "linux64"
+
+[[machine.zeta.nic]]
+model = "e1000"
+link = "wan"
+mac = "52:54:00:AB:cd:01"
+
+[[machine.zeta.nic]]
+link = "lan"
+
+[machine.alpha]
+kernel = "/dev/../FOLDER/vmlinuz"
+
+[link.wan]
+completion = "read"
+wait = "2s"
+uplink = "none"
+
+[link.lan]
+)";
+
+TEST_F(RackFileTest, ReadsEveryKey) {
+    std::string text{kTwoMachines};
+    text.replace(text.find("/dev/../FOLDER"), 14, folder_);
+    auto const rack = parse(text);
+    ASSERT_TRUE(rack) << rack.error().message;
+    EXPECT_EQ(rack->seed, 5U);
+    EXPECT_EQ(rack->instructions_per_second, 2'000'000'000U);
+    EXPECT_EQ(rack->quantum, microseconds(50));
+
+    ASSERT_EQ(rack->machines.size(), 2U);
+    MachineFile const& zeta = rack->machines[0];
+    EXPECT_EQ(zeta.name, "zeta") << "machines come in the order of the file";
+    EXPECT_EQ(zeta.memory_bytes, std::uint64_t{1} << 30);
+    EXPECT_EQ(zeta.cpu_count, 1U);
+    EXPECT_EQ(zeta.kernel, in_folder("vmlinuz"));
+    EXPECT_EQ(zeta.initrd, in_folder("initrd.img"));
+    EXPECT_EQ(zeta.command_line, "console=ttyS0 quiet");
+    EXPECT_EQ(zeta.boot, BootProtocol::linux64);
+    ASSERT_EQ(zeta.nics.size(), 2U);
+    EXPECT_EQ(rack->links[zeta.nics[0].link].name, "wan");
+    EXPECT_EQ(zeta.nics[0].mac, (MacAddress{0x52, 0x54, 0x00, 0xab, 0xcd, 0x01}));
+    EXPECT_EQ(rack->links[zeta.nics[1].link].name, "lan");
+    EXPECT_EQ(zeta.nics[1].mac, derive_mac(5, "zeta", 1));
+
+    MachineFile const& alpha = rack->machines[1];
+    EXPECT_EQ(alpha.kernel, in_folder("vmlinuz")) << "an absolute path stays";
+    EXPECT_EQ(alpha.memory_bytes, kDefaultMemoryBytes);
+    EXPECT_EQ(alpha.initrd, std::nullopt);
+    EXPECT_EQ(alpha.command_line, "console=ttyS0");
+    EXPECT_EQ(alpha.boot, BootProtocol::automatic);
+
+    ASSERT_EQ(rack->links.size(), 2U);
+    EXPECT_EQ(rack->links[0].completion, Completion::read);
+    EXPECT_EQ(rack->links[0].wait, milliseconds(2000));
+    EXPECT_EQ(rack->links[1].completion, Completion::landed);
+    EXPECT_EQ(rack->links[1].wait, milliseconds(10));
+}
+
+TEST_F(RackFileTest, TheSmallestRack) {
+    auto const rack = parse("[machine.a]\nkernel = \"vmlinuz\"\n");
+    ASSERT_TRUE(rack) << rack.error().message;
+    EXPECT_EQ(rack->seed, 1U);
+    EXPECT_EQ(rack->instructions_per_second, 1'000'000'000U);
+}
+
+TEST_F(RackFileTest, SummaryForCheck) {
+    auto const rack = parse(
+        "[machine.a]\nkernel = \"vmlinuz\"\ninitrd = \"initrd.img\"\nmemory = \"96M\"\n"
+        "nic = [{link = \"lan\", mac = \"02:00:00:00:00:01\"}]\n[link.lan]\n");
+    ASSERT_TRUE(rack) << rack.error().message;
+    EXPECT_EQ(rack_summary(*rack),
+              "rack: engine sim, virtual time, 1000000000 instructions a second, quantum 100us, seed 1\n"
+              "machine a: memory 96M, kernel " +
+                  folder_ + "/vmlinuz, initrd " + folder_ +
+                  "/initrd.img\n"
+                  "  nic0: e1000, 02:00:00:00:00:01, link lan\n"
+                  "link lan: completion landed, wait 10ms\n");
+}
+
+struct BadFile {
+    std::string_view text;
+    std::string_view message;
+};
+
+constexpr BadFile kBadFiles[] = {
+    // Not TOML at all
+    {"[machine.a\n", "r.toml:1:11: not TOML: Error while parsing table header: expected ']', saw '\\n'"},
+    {"a = \n", "r.toml:1:5: not TOML: Error while parsing key-value pair: expected value, saw '\\n'"},
+    {"a = \"\x01\"\n",
+     "r.toml:1:6: not TOML: Error while parsing string: unescaped control characters other than TAB (U+0009) are "
+     "explicitly prohibited"},
+    {"\xff\xfe", "r.toml:1:1: not TOML: Encountered invalid utf-8 sequence"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[machine.a]\nkernel = \"vmlinuz\"\n",
+     "r.toml:3:1: not TOML: Error while parsing table header: cannot redefine existing table 'machine.a'; expected "
+     "every name once"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nkernel = \"vmlinuz\"\n",
+     "r.toml:3:10: not TOML: Error while parsing key-value pair: cannot redefine existing string 'kernel'; expected "
+     "every name once"},
+    // Nothing to run
+    {"", "r.toml:1:1: machine: no machine; expected at least one [machine.NAME]"},
+    {"[rack]\nseed = 1\n", "r.toml:1:1: machine: no machine; expected at least one [machine.NAME]"},
+    {"[machine]\n", "r.toml:1:1: machine: no machine; expected at least one [machine.NAME]"},
+    // Unknown keys
+    {"[rak]\n", "r.toml:1:2: rak: unknown key; expected one of rack, machine, link; did you mean \"rack\"?"},
+    {"colour = \"red\"\n", "r.toml:1:1: colour: unknown key; expected one of rack, machine, link"},
+    {"\"a\\nb\" = 1\n", "r.toml:1:1: a\\x0ab: unknown key; expected one of rack, machine, link"},
+    {"[rack]\nsede = 1\n",
+     "r.toml:2:1: rack.sede: unknown key; expected one of engine, time, seed, ips, quantum; did you mean \"seed\"?"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
+     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, initrd, cmdline, boot, nic; did "
+     "you mean \"memory\"?"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
+     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, mac; did you mean \"mac\"?"},
+    {"[link.l]\ncomplete = \"read\"\n",
+     "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, completion, wait"},
+    // Known, but not built yet
+    {"[rack]\nengine = \"kvm\"\n", "r.toml:2:10: rack.engine: \"kvm\" is not built yet; expected \"sim\""},
+    {"[rack]\nengine = \"auto\"\n", "r.toml:2:10: rack.engine: \"auto\" is not built yet; expected \"sim\""},
+    {"[rack]\ntime = \"real\"\n", "r.toml:2:8: rack.time: \"real\" is not built yet; expected \"virtual\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 2\n", "r.toml:3:8: machine.a.cpus: 2 is not built yet; expected 1"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmodel = \"virtio-net\"\n[link.l]\n",
+     "r.toml:5:9: machine.a.nic[0].model: \"virtio-net\" is not built yet; expected \"e1000\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nuplink = \"tap:x\"\n",
+     "r.toml:4:1: machine.a.nic[0].uplink: not built yet; expected no such key"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\npeer = \"b.eth0\"\n",
+     "r.toml:4:1: machine.a.nic[0].peer: not built yet; expected no such key"},
+    {"[link.l]\nuplink = \"nat\"\n", "r.toml:2:10: link.l.uplink: \"nat\" is not built yet; expected \"none\""},
+    {"[link.l]\nuplink = \"tap:tap0\"\n",
+     "r.toml:2:10: link.l.uplink: \"tap:tap0\" is not built yet; expected \"none\""},
+    {"[link.l]\ncapture = \"l.pcapng\"\n", "r.toml:2:1: link.l.capture: not built yet; expected no such key"},
+    // Wrong words
+    {"[rack]\nengine = \"simm\"\n", "r.toml:2:10: rack.engine: \"simm\"; expected \"sim\""},
+    {"[link.l]\ncompletion = \"done\"\n", "r.toml:2:14: link.l.completion: \"done\"; expected \"landed\" or \"read\""},
+    {"[link.l]\nuplink = \"bridge\"\n", "r.toml:2:10: link.l.uplink: \"bridge\"; expected \"none\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nboot = \"bios\"\n",
+     "r.toml:3:8: machine.a.boot: \"bios\"; expected \"pvh\" or \"linux64\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmodel = \"rtl8139\"\n[link.l]\n",
+     "r.toml:5:9: machine.a.nic[0].model: \"rtl8139\"; expected \"e1000\""},
+    // Wrong kinds
+    {"rack = 1\n", "r.toml:1:8: rack: a whole number; expected a table [rack]"},
+    {"machine = \"a\"\n", "r.toml:1:11: machine: a string; expected a table [machine]"},
+    {"[machine]\na = true\n", "r.toml:2:5: machine.a: true or false; expected a table [machine.a]"},
+    {"[machine.a]\nkernel = 1\n", "r.toml:2:10: machine.a.kernel: a whole number; expected a string"},
+    {"[machine.a]\nkernel = [\"vmlinuz\"]\n", "r.toml:2:10: machine.a.kernel: a list; expected a string"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = 1.5\n",
+     "r.toml:3:10: machine.a.memory: a number with a fraction; expected a string or a whole number"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = \"1\"\n",
+     "r.toml:3:8: machine.a.cpus: a string; expected a whole number"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[machine.a.nic]\nlink = \"l\"\n[link.l]\n",
+     "r.toml:3:1: machine.a.nic: a table; expected a list of tables [[machine.a.nic]]"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [1]\n",
+     "r.toml:3:7: machine.a.nic: a list; expected a list of tables [[machine.a.nic]]"},
+    {"[rack]\nseed = 2024-01-01\n", "r.toml:2:8: rack.seed: a date or time; expected a whole number"},
+    {"[[machine.a]]\nkernel = \"vmlinuz\"\n", "r.toml:1:1: machine.a: a list of tables; expected a table [machine.a]"},
+    // Numbers and sizes
+    {"[rack]\nseed = -1\n", "r.toml:2:8: rack.seed: -1; expected 0 to 9223372036854775807"},
+    {"[rack]\nips = 0\n", "r.toml:2:7: rack.ips: 0; expected 1000000 to 10000000000"},
+    {"[rack]\nquantum = \"0us\"\n", "r.toml:2:11: rack.quantum: \"0ns\"; expected \"1us\" to \"1s\""},
+    {"[rack]\nquantum = \"2s\"\n", "r.toml:2:11: rack.quantum: \"2s\"; expected \"1us\" to \"1s\""},
+    {"[rack]\nquantum = \"fast\"\n",
+     "r.toml:2:11: rack.quantum: \"fast\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 0\n", "r.toml:3:8: machine.a.cpus: 0; expected 1 to 255"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"0\"\n",
+     "r.toml:3:10: machine.a.memory: \"0\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"3 bananas\"\n",
+     "r.toml:3:10: machine.a.memory: \"3 bananas\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"513G\"\n",
+     "r.toml:3:10: machine.a.memory: \"513G\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"99999999999999999999G\"\n",
+     "r.toml:3:10: machine.a.memory: \"99999999999999999999G\"; expected a size such as \"256M\" or \"1G\", 16M to "
+     "512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"17179869185G\"\n",
+     "r.toml:3:10: machine.a.memory: \"17179869185G\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = -268435456\n",
+     "r.toml:3:10: machine.a.memory: \"-268435456\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = 268435457\n",
+     "r.toml:3:10: machine.a.memory: \"268435457\"; expected whole pages of 4096 bytes"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"15M\"\n",
+     "r.toml:3:10: machine.a.memory: \"15M\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[link.l]\nwait = \"10\"\n",
+     "r.toml:2:8: link.l.wait: \"10\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
+    {"[link.l]\nwait = \"2h\"\n",
+     "r.toml:2:8: link.l.wait: \"2h\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
+    {"[link.l]\nwait = \"3601s\"\n",
+     "r.toml:2:8: link.l.wait: \"3601s\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
+    // Names
+    {"[machine.\"a b\"]\nkernel = \"vmlinuz\"\n",
+     "r.toml:1:1: machine.a b: the name \"a b\"; expected a letter, then letters, digits, \"-\" or \"_\", at most 32 "
+     "in all"},
+    {"[machine.1a]\nkernel = \"vmlinuz\"\n",
+     "r.toml:1:1: machine.1a: the name \"1a\"; expected a letter, then letters, digits, \"-\" or \"_\", at most 32 in "
+     "all"},
+    {"[machine.\"\"]\nkernel = \"vmlinuz\"\n",
+     "r.toml:1:1: machine.: the name \"\"; expected a letter, then letters, digits, \"-\" or \"_\", at most 32 in all"},
+    {"[machine.abcdefghijabcdefghijabcdefghijabc]\nkernel = \"vmlinuz\"\n",
+     "r.toml:1:1: machine.abcdefghijabcdefghijabcdefghijabc: the name \"abcdefghijabcdefghijabcdefghijabc\"; expected "
+     "a letter, then letters, digits, \"-\" or \"_\", at most 32 in all"},
+    {"[link.\"\\u001b[2J\"]\n",
+     "r.toml:1:1: link.: the name \"\"; expected a letter, then letters, digits, \"-\" or \"_\", at most 32 in all"},
+    // Files
+    {"[machine.a]\nmemory = \"64M\"\n", "r.toml:1:1: machine.a.kernel: no kernel; expected kernel = \"FILE\""},
+    {"[machine.a]\nkernel = \"vmlinux\"\n", "r.toml:2:10: machine.a.kernel: vmlinux: no such file"},
+    {"[machine.a]\nkernel = \"empty\"\n", "r.toml:2:10: machine.a.kernel: empty: empty"},
+    {"[machine.a]\nkernel = \".\"\n", "r.toml:2:10: machine.a.kernel: .: a folder; expected a file"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ninitrd = \"none.img\"\n",
+     "r.toml:3:10: machine.a.initrd: none.img: no such file"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ninitrd = \"\"\n",
+     "r.toml:3:10: machine.a.initrd: : a folder; expected a file"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"16M\"\ninitrd = \"large\"\n",
+     "r.toml:4:10: machine.a.initrd: large: 16777216 bytes; expected an image that fits into the memory of 16M"},
+    {"[machine.a]\nkernel = \"large\"\nmemory = \"16M\"\n",
+     "r.toml:2:10: machine.a.kernel: large: 16777216 bytes; expected an image that fits into the memory of 16M"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncmdline = \"a\\u0000b\"\n",
+     "r.toml:3:11: machine.a.cmdline: \"a\\x00b\"; expected words without control characters"},
+    // Links and addresses
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\n",
+     "r.toml:3:1: machine.a.nic[0].link: no link; expected link = \"NAME\" and a [link.NAME]"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"lan\"\n",
+     "r.toml:4:8: machine.a.nic[0].link: \"lan\"; expected a [link.NAME] in this file"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"lna\"\n[link.wan]\n[link.lan]\n",
+     "r.toml:4:8: machine.a.nic[0].link: \"lna\"; expected one of the links wan, lan; did you mean \"lan\"?"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmac = \"02:00:00:00:00\"\n[link.l]\n",
+     "r.toml:5:7: machine.a.nic[0].mac: \"02:00:00:00:00\"; expected an address such as \"02:00:00:00:00:01\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmac = \"02:00:00:00:00:0g\"\n[link.l]\n",
+     "r.toml:5:7: machine.a.nic[0].mac: \"02:00:00:00:00:0g\"; expected an address such as \"02:00:00:00:00:01\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmac = \"01:00:00:00:00:01\"\n[link.l]\n",
+     "r.toml:5:7: machine.a.nic[0].mac: \"01:00:00:00:00:01\" is the address of a group; expected one with an even "
+     "first byte"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmac = \"00:00:00:00:00:00\"\n[link.l]\n",
+     "r.toml:5:7: machine.a.nic[0].mac: \"00:00:00:00:00:00\"; expected an address that is not all zeros"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", mac = \"02:00:00:00:00:01\"}]\n"
+     "[machine.b]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\"}, {link = \"l\", mac = "
+     "\"02:00:00:00:00:01\"}]\n[link.l]\n",
+     "r.toml:6:41: machine.b.nic[1].mac: \"02:00:00:00:00:01\" is the address of machine.a.nic[0] already; expected "
+     "another"},
+};
+
+TEST_F(RackFileTest, EveryProblemIsOneLineWithItsPlace) {
+    make("large", "");
+    std::filesystem::resize_file(in_folder("large"), 16 << 20);
+    for (BadFile const& bad : kBadFiles) EXPECT_EQ(problem(bad.text), bad.message) << bad.text;
+}
+
+TEST_F(RackFileTest, TooManyAreRefused) {
+    std::string many_nics = "[machine.a]\nkernel = \"vmlinuz\"\n";
+    for (int i = 0; i < 9; ++i) many_nics += "[[machine.a.nic]]\nlink = \"l\"\n";
+    EXPECT_EQ(problem(many_nics + "[link.l]\n"), "r.toml:3:1: machine.a.nic: too many NICs; expected at most 8");
+    std::string many_machines;
+    for (int i = 0; i < 17; ++i) {
+        many_machines += "[machine.m" + std::to_string(i) + "]\nkernel = \"vmlinuz\"\nmemory = \"512G\"\n";
+    }
+    EXPECT_EQ(problem(many_machines), "r.toml:49:1: machine.m16: more than 8192G of memory in the rack; expected less");
+    EXPECT_EQ(problem("[machine.a]\nkernel = \"vmlinuz\"\ncmdline = \"" + std::string(2048, 'x') + "\"\n"),
+              "r.toml:3:11: machine.a.cmdline: 2048 bytes; expected at most 2047");
+}
+
+TEST_F(RackFileTest, AFileThatCannotBeRead) {
+    EXPECT_EQ(read_rack_file(in_folder("none.toml")).error().message, folder_ + "/none.toml: no such file");
+    EXPECT_EQ(read_rack_file(folder_).error().message, folder_ + ": a folder; expected a file");
+    EXPECT_EQ(read_rack_file(in_folder("empty")).error().message, folder_ + "/empty: empty");
+    make("rack.toml", "[machine.a]\nkernel = \"vmlinuz\"\n");
+    EXPECT_TRUE(read_rack_file(in_folder("rack.toml")));
+}
+
+TEST(RackValues, SizesAndTimesAreReadAndPrintedAgain) {
+    EXPECT_EQ(*parse_memory_size("16M"), kMinMemoryBytes);
+    EXPECT_EQ(*parse_memory_size("512G"), kMaxMemoryBytes);
+    EXPECT_EQ(*parse_memory_size("16384K"), kMinMemoryBytes);
+    EXPECT_EQ(*parse_memory_size("16781312"), kMinMemoryBytes + 4096);
+    EXPECT_EQ(memory_text(kMinMemoryBytes + 4096), "16388K");
+    EXPECT_EQ(memory_text(std::uint64_t{3} << 30), "3G");
+    EXPECT_EQ(*parse_duration("100ns"), Ticks{100});
+    EXPECT_EQ(*parse_duration("0s"), Ticks{0});
+    EXPECT_EQ(duration_text(milliseconds(1500)), "1500ms");
+    EXPECT_EQ(duration_text(Ticks{}), "0ns");
+}
+
+}  // namespace
+}  // namespace backplane

@@ -1,0 +1,40 @@
+// The values of a rack file that are more than a word or a number: sizes, times, addresses, names.
+// The options of the command line use the same.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/expected.h"
+#include "clock/virtual_time.h"
+#include "device/frame_port.h"
+
+namespace backplane {
+
+inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{16} << 20;
+inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
+
+/// Every function here answers with a value, or with bad_input and the second half of a message, without the place:
+/// `"3 bananas"; expected a size such as "256M" or "1G", 16M to 512G`.
+
+/// "256M", "1G", "65536K" or a plain number of bytes: whole pages of 4096, kMinMemoryBytes to kMaxMemoryBytes.
+[[nodiscard]] Expected<std::uint64_t, Error> parse_memory_size(std::string_view text);
+/// "10ms", "250us", "1s", "100ns"; at most one hour.
+[[nodiscard]] Expected<Ticks, Error> parse_duration(std::string_view text);
+/// "02:00:00:00:00:01": one station's address, neither a group's nor all zeros.
+[[nodiscard]] Expected<MacAddress, Error> parse_mac(std::string_view text);
+/// A machine's or link's name: a letter, then letters, digits, "-" and "_"; at most 32 in all.
+[[nodiscard]] Expected<void, Error> check_name(std::string_view text);
+/// A kernel command line: at most kMaxCommandLineBytes, no control characters.
+[[nodiscard]] Expected<void, Error> check_command_line(std::string_view text);
+
+/// "256M" again, in the largest unit that divides it.
+[[nodiscard]] std::string memory_text(std::uint64_t bytes);
+/// "10ms" again, in the largest unit that divides it.
+[[nodiscard]] std::string duration_text(Ticks duration);
+/// "02:1f:...", as ip(8) prints it.
+[[nodiscard]] std::string mac_text(MacAddress const& mac);
+
+}  // namespace backplane

@@ -1,0 +1,275 @@
+#include "rack/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+
+#include "rack/printable.h"
+#include "rack/rack_values.h"
+
+namespace backplane {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
+
+/// `part / whole`, 0 when there is no whole.
+double share(std::uint64_t part, std::uint64_t whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+/// Six digits after the point: enough for a ratio, and the same text on every host.
+double rounded(double ratio) { return static_cast<double>(static_cast<std::uint64_t>(ratio * 1e6 + 0.5)) / 1e6; }
+
+double copies_per_frame(LinkSummary const& link) { return share(link.copies, link.deliveries); }
+
+// --- for people ---------------------------------------------------------------------------------------------------
+
+enum class Align : std::uint8_t { left, right };
+
+/// Rows of cells, each column as wide as its widest cell, two blanks between columns.
+class Table {
+  public:
+    struct Column {
+        std::string_view title;
+        Align align;
+    };
+    explicit Table(std::vector<Column> columns) : columns_{std::move(columns)} {}
+
+    void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+
+    [[nodiscard]] std::string text() const {
+        std::vector<std::string> titles;
+        for (Column const& column : columns_) titles.emplace_back(column.title);
+        std::string out = line(titles);
+        for (auto const& row : rows_) out += line(row);
+        return out;
+    }
+
+  private:
+    [[nodiscard]] std::size_t width(std::size_t column) const {
+        std::size_t widest = columns_[column].title.size();
+        for (auto const& row : rows_) widest = std::max(widest, row[column].size());
+        return widest;
+    }
+    [[nodiscard]] std::string line(std::vector<std::string> const& cells) const {
+        std::string out;
+        for (std::size_t i = 0; i < cells.size(); ++i) {
+            bool const is_left = columns_[i].align == Align::left;
+            out += is_left ? fmt::format("{:<{}}  ", cells[i], width(i)) : fmt::format("{:>{}}  ", cells[i], width(i));
+        }
+        out.erase(out.find_last_not_of(' ') + 1);
+        return out + '\n';
+    }
+
+    std::vector<Column> columns_;
+    std::vector<std::vector<std::string>> rows_;
+};
+
+std::string state_cell(MachineReport const& machine) {
+    std::string const state{machine_state_text(machine.state)};
+    if (machine.state != MachineState::crashed) return state;
+    return fmt::format("{}: {} at rip {:#x}", state, printable(machine.cause), machine.rip);
+}
+
+std::string machine_table(RackReport const& report) {
+    Table table{{{"machine", Align::left},
+                 {"instructions", Align::right},
+                 {"virtual s", Align::right},
+                 {"idle %", Align::right},
+                 {"unclaimed", Align::right},
+                 {"state", Align::left}}};
+    for (MachineReport const& machine : report.machines) {
+        table.add({machine.name, fmt::to_string(machine.instructions),
+                   fmt::format("{:.6f}", seconds(machine.virtual_time.ns())),
+                   fmt::format("{:.2f}", 100 * share(machine.idle_time.ns(), machine.virtual_time.ns())),
+                   fmt::to_string(machine.unclaimed_accesses), state_cell(machine)});
+    }
+    return table.text();
+}
+
+std::string nic_table(RackReport const& report) {
+    Table table{{{"nic", Align::left},
+                 {"mac", Align::left},
+                 {"link", Align::left},
+                 {"tail moves", Align::right},
+                 {"head moves", Align::right},
+                 {"rx interrupts", Align::right},
+                 {"tx-complete interrupts", Align::right},
+                 {"sent", Align::right},
+                 {"received", Align::right}}};
+    bool any = false;
+    for (MachineReport const& machine : report.machines) {
+        for (NicReport const& nic : machine.nics) {
+            any = true;
+            table.add({machine.name + '.' + nic.name, mac_text(nic.mac), nic.link,
+                       fmt::to_string(nic.counters.tail_moves), fmt::to_string(nic.counters.head_moves),
+                       fmt::to_string(nic.counters.receive_interrupts),
+                       fmt::to_string(nic.counters.transmit_complete_interrupts), fmt::to_string(nic.sent_frames),
+                       fmt::to_string(nic.received_frames)});
+        }
+    }
+    return any ? '\n' + table.text() : "";
+}
+
+/// "unknown destination 3, no buffer 1"; reasons without frames are left out.
+std::string drops_text(LinkSummary const& link) {
+    std::string text;
+    for (auto const& [reason, frames] : link.drops) {
+        if (frames != 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(reason), frames);
+    }
+    return text.empty() ? "none" : text;
+}
+
+std::string link_table(RackReport const& report) {
+    if (report.links.empty()) return "";
+    Table table{{{"link", Align::left},
+                 {"completion", Align::left},
+                 {"frames", Align::right},
+                 {"bytes", Align::right},
+                 {"deliveries", Align::right},
+                 {"copies/frame", Align::right},
+                 {"peak stored bytes", Align::right},
+                 {"waits", Align::right},
+                 {"drops", Align::left}}};
+    for (LinkSummary const& link : report.links) {
+        table.add({link.name, link.completion, fmt::to_string(link.frames), fmt::to_string(link.bytes),
+                   fmt::to_string(link.deliveries), fmt::format("{:.3f}", copies_per_frame(link)),
+                   fmt::to_string(link.peak_stored_bytes), fmt::to_string(link.waits), drops_text(link)});
+    }
+    return '\n' + table.text();
+}
+
+std::string_view ending_sentence(Ending ending) {
+    switch (ending) {
+        case Ending::all_off:
+            return "all machines powered off";
+        case Ending::crashed:
+            return "a machine crashed";
+        case Ending::timeout:
+            return "the time for the run was over";
+        case Ending::interrupted:
+            return "interrupted";
+    }
+    return "";
+}
+
+// --- for programs -------------------------------------------------------------------------------------------------
+
+/// "powered off" as one word.
+std::string token(std::string_view text) {
+    std::string word = printable(text);
+    std::replace(word.begin(), word.end(), ' ', '_');
+    return word;
+}
+
+Json nic_json(NicReport const& nic) {
+    return {{"name", nic.name},
+            {"model", nic.model},
+            {"mac", mac_text(nic.mac)},
+            {"link", nic.link},
+            {"tail_moves", nic.counters.tail_moves},
+            {"head_moves", nic.counters.head_moves},
+            {"receive_interrupts", nic.counters.receive_interrupts},
+            {"transmit_complete_interrupts", nic.counters.transmit_complete_interrupts},
+            {"sent_frames", nic.sent_frames},
+            {"sent_bytes", nic.sent_bytes},
+            {"received_frames", nic.received_frames},
+            {"received_bytes", nic.received_bytes}};
+}
+
+Json machine_json(MachineReport const& machine) {
+    Json json{{"name", machine.name}, {"state", token(machine_state_text(machine.state))}};
+    if (machine.state == MachineState::crashed) {
+        json["cause"] = printable(machine.cause);
+        json["rip"] = fmt::format("{:#x}", machine.rip);  // JSON numbers are not safe beyond 2^53 everywhere
+    }
+    json["instructions"] = machine.instructions;
+    json["virtual_ns"] = machine.virtual_time.ns();
+    json["idle_ns"] = machine.idle_time.ns();
+    json["idle_share"] = rounded(share(machine.idle_time.ns(), machine.virtual_time.ns()));
+    json["unclaimed_accesses"] = machine.unclaimed_accesses;
+    json["nics"] = Json::array();
+    for (NicReport const& nic : machine.nics) json["nics"].push_back(nic_json(nic));
+    return json;
+}
+
+Json link_json(LinkSummary const& link) {
+    Json drops = Json::object();
+    for (auto const& [reason, frames] : link.drops) drops[token(reason)] = frames;
+    return {{"name", link.name},
+            {"completion", link.completion},
+            {"frames", link.frames},
+            {"bytes", link.bytes},
+            {"deliveries", link.deliveries},
+            {"copies", link.copies},
+            {"copies_per_frame", rounded(copies_per_frame(link))},
+            {"peak_stored_bytes", link.peak_stored_bytes},
+            {"waits", link.waits},
+            {"drops", drops}};
+}
+
+}  // namespace
+
+std::string_view ending_text(Ending ending) {
+    switch (ending) {
+        case Ending::all_off:
+            return "all_off";
+        case Ending::crashed:
+            return "crashed";
+        case Ending::timeout:
+            return "timeout";
+        case Ending::interrupted:
+            return "interrupted";
+    }
+    return "";
+}
+
+std::string_view machine_state_text(MachineState state) {
+    switch (state) {
+        case MachineState::running:
+            return "running";
+        case MachineState::powered_off:
+            return "powered off";
+        case MachineState::crashed:
+            return "crashed";
+        case MachineState::timed_out:
+            return "timed out";
+    }
+    return "";
+}
+
+std::string human_report(RackReport const& report) {
+    std::string text =
+        fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, {}\n\n",
+                    ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed,
+                    report.is_repeatable ? "repeatable" : "not repeatable (input from outside)");
+    text += machine_table(report) + nic_table(report) + link_table(report);
+    text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB\n", seconds(report.host.wall_ns),
+                        seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20);
+    return text;
+}
+
+std::string json_report(RackReport const& report) {
+    Json json{{"schema", kReportSchema},
+              {"ending", ending_text(report.ending)},
+              {"rack",
+               {{"engine", report.engine},
+                {"time", report.time},
+                {"seed", report.seed},
+                {"repeatable", report.is_repeatable},
+                {"virtual_ns", report.virtual_time.ns()}}},
+              {"machines", Json::array()},
+              {"links", Json::array()}};
+    for (MachineReport const& machine : report.machines) json["machines"].push_back(machine_json(machine));
+    for (LinkSummary const& link : report.links) json["links"].push_back(link_json(link));
+    json["host"] = {{"wall_ns", report.host.wall_ns},
+                    {"cpu_ns", report.host.cpu_ns},
+                    {"peak_resident_bytes", report.host.peak_resident_bytes}};
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace backplane

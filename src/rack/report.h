@@ -1,0 +1,92 @@
+// What a run leaves behind: counts and states, for people and for programs.
+//
+// Everything but `host` is a function of the rack file and its images: two runs give the same report.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "clock/virtual_time.h"
+#include "device/frame_port.h"
+
+namespace backplane {
+
+/// Why the rack stopped.
+enum class Ending : std::uint8_t {
+    all_off,      ///< every machine powered itself off
+    crashed,      ///< no machine runs any more, and at least one crashed or panicked
+    timeout,      ///< the host's time for the run was over
+    interrupted,  ///< Ctrl-C, Ctrl-A x or SIGTERM
+};
+
+enum class MachineState : std::uint8_t { running, powered_off, crashed, timed_out };
+
+struct NicReport {
+    std::string name;   ///< "nic0"
+    std::string model;  ///< "e1000"
+    MacAddress mac{};
+    std::string link;
+    FramePortCounters counters;
+    std::uint64_t sent_frames{0};
+    std::uint64_t sent_bytes{0};
+    std::uint64_t received_frames{0};
+    std::uint64_t received_bytes{0};
+};
+
+struct MachineReport {
+    std::string name;
+    MachineState state{MachineState::running};
+    std::string cause;     ///< of a crash: one line, such as "triple fault"
+    std::uint64_t rip{0};  ///< of a crash
+    std::uint64_t instructions{0};
+    Ticks virtual_time{};                 ///< on its own clock when it stopped
+    Ticks idle_time{};                    ///< of that, spent halted
+    std::uint64_t unclaimed_accesses{0};  ///< loads and stores that no RAM and no device answered
+    std::vector<NicReport> nics;
+};
+
+struct LinkSummary {
+    std::string name;
+    std::string completion;              ///< "landed" or "read"
+    std::uint64_t frames{0};             ///< frames that reached at least one receiver
+    std::uint64_t bytes{0};              ///< their bytes, each frame once
+    std::uint64_t deliveries{0};         ///< (frame, receiver) pairs: a broadcast to three machines is three
+    std::uint64_t copies{0};             ///< times a frame's bytes were copied; 1 a delivery on the direct path
+    std::uint64_t peak_stored_bytes{0};  ///< most bytes of frames held outside guest memory at one time
+    std::uint64_t waits{0};              ///< frames that found no posted buffer at first
+    std::vector<std::pair<std::string, std::uint64_t>> drops;  ///< (reason, frames), all reasons, zeros included
+};
+
+/// What the host saw: the only figures that differ between two runs.
+struct HostReport {
+    std::uint64_t wall_ns{0};
+    std::uint64_t cpu_ns{0};
+    std::uint64_t peak_resident_bytes{0};
+};
+
+struct RackReport {
+    Ending ending{Ending::all_off};
+    std::string engine{"sim"};
+    std::string time{"virtual"};
+    std::uint64_t seed{0};
+    bool is_repeatable{true};  ///< no input from outside reached a machine
+    Ticks virtual_time{};
+    std::vector<MachineReport> machines;
+    std::vector<LinkSummary> links;
+    HostReport host;
+};
+
+inline constexpr int kReportSchema = 1;
+
+/// Aligned tables for people.
+[[nodiscard]] std::string human_report(RackReport const& report);
+/// JSON, indented, ending with a newline; `"schema": 1`.
+[[nodiscard]] std::string json_report(RackReport const& report);
+
+[[nodiscard]] std::string_view ending_text(Ending ending);
+[[nodiscard]] std::string_view machine_state_text(MachineState state);
+
+}  // namespace backplane

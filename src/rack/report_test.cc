@@ -1,0 +1,171 @@
+#include "rack/report.h"
+
+#include <gtest/gtest.h>
+
+namespace backplane {
+namespace {
+
+RackReport example() {
+    RackReport report;
+    report.ending = Ending::crashed;
+    report.seed = 7;
+    report.virtual_time = milliseconds(2500);
+
+    MachineReport alpha;
+    alpha.name = "alpha";
+    alpha.state = MachineState::powered_off;
+    alpha.instructions = 1'500'000'000;
+    alpha.virtual_time = milliseconds(2500);
+    alpha.idle_time = milliseconds(1000);
+    alpha.unclaimed_accesses = 3;
+    NicReport nic;
+    nic.name = "nic0";
+    nic.model = "e1000";
+    nic.mac = {2, 0, 0, 0, 0, 1};
+    nic.link = "lan";
+    nic.counters = {10, 20, 5, 9};
+    nic.sent_frames = 12;
+    nic.sent_bytes = 1200;
+    nic.received_frames = 20;
+    nic.received_bytes = 2000;
+    alpha.nics.push_back(nic);
+    report.machines.push_back(alpha);
+
+    MachineReport beta;
+    beta.name = "beta";
+    beta.state = MachineState::crashed;
+    beta.cause = "triple fault\x1b]0;\"";
+    beta.rip = 0xffffffff81000123;
+    report.machines.push_back(beta);
+
+    LinkSummary lan;
+    lan.name = "lan";
+    lan.completion = "landed";
+    lan.frames = 30;
+    lan.bytes = 3000;
+    lan.deliveries = 32;
+    lan.copies = 32;
+    lan.waits = 2;
+    lan.drops = {{"no buffer", 0}, {"no such station", 4}};
+    report.links.push_back(lan);
+
+    report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20};
+    return report;
+}
+
+TEST(Report, ForPeople) {
+    EXPECT_EQ(human_report(example()),
+              R"(rack: a machine crashed after 2.500000 s of virtual time; engine sim, seed 7, repeatable
+
+machine  instructions  virtual s  idle %  unclaimed  state
+alpha      1500000000   2.500000   40.00          3  powered off
+beta                0   0.000000    0.00          0  crashed: triple fault\x1b]0;" at rip 0xffffffff81000123
+
+nic         mac                link  tail moves  head moves  rx interrupts  tx-complete interrupts  sent  received
+alpha.nic0  02:00:00:00:00:01  lan           10          20              5                       9    12        20
+
+link  completion  frames  bytes  deliveries  copies/frame  peak stored bytes  waits  drops
+lan   landed          30   3000          32         1.000                  0      2  no such station 4
+
+host: 1.25 s, 1.20 s of CPU time, at most 300 MiB
+)");
+}
+
+TEST(Report, ForPrograms) {
+    EXPECT_EQ(json_report(example()), R"({
+  "schema": 1,
+  "ending": "crashed",
+  "rack": {
+    "engine": "sim",
+    "time": "virtual",
+    "seed": 7,
+    "repeatable": true,
+    "virtual_ns": 2500000000
+  },
+  "machines": [
+    {
+      "name": "alpha",
+      "state": "powered_off",
+      "instructions": 1500000000,
+      "virtual_ns": 2500000000,
+      "idle_ns": 1000000000,
+      "idle_share": 0.4,
+      "unclaimed_accesses": 3,
+      "nics": [
+        {
+          "name": "nic0",
+          "model": "e1000",
+          "mac": "02:00:00:00:00:01",
+          "link": "lan",
+          "tail_moves": 10,
+          "head_moves": 20,
+          "receive_interrupts": 5,
+          "transmit_complete_interrupts": 9,
+          "sent_frames": 12,
+          "sent_bytes": 1200,
+          "received_frames": 20,
+          "received_bytes": 2000
+        }
+      ]
+    },
+    {
+      "name": "beta",
+      "state": "crashed",
+      "cause": "triple fault\\x1b]0;\"",
+      "rip": "0xffffffff81000123",
+      "instructions": 0,
+      "virtual_ns": 0,
+      "idle_ns": 0,
+      "idle_share": 0.0,
+      "unclaimed_accesses": 0,
+      "nics": []
+    }
+  ],
+  "links": [
+    {
+      "name": "lan",
+      "completion": "landed",
+      "frames": 30,
+      "bytes": 3000,
+      "deliveries": 32,
+      "copies": 32,
+      "copies_per_frame": 1.0,
+      "peak_stored_bytes": 0,
+      "waits": 2,
+      "drops": {
+        "no_buffer": 0,
+        "no_such_station": 4
+      }
+    }
+  ],
+  "host": {
+    "wall_ns": 1250000000,
+    "cpu_ns": 1200000000,
+    "peak_resident_bytes": 314572800
+  }
+}
+)");
+}
+
+TEST(Report, OnlyTheHostPartDiffersBetweenTwoRuns) {
+    RackReport again = example();
+    again.host = {1, 2, 3};
+    std::string const first = human_report(example());
+    std::string const second = human_report(again);
+    EXPECT_NE(first, second);
+    EXPECT_EQ(first.substr(0, first.find("\nhost: ")), second.substr(0, second.find("\nhost: ")));
+    std::string const json = json_report(again);
+    EXPECT_EQ(json.substr(0, json.find("\"host\"")), json_report(example()).substr(0, json.find("\"host\"")));
+}
+
+TEST(Report, AnEmptyRackIsNoDivisionByZero) {
+    RackReport report;
+    report.machines.emplace_back();
+    report.links.emplace_back();
+    report.is_repeatable = false;
+    EXPECT_NE(human_report(report).find("not repeatable"), std::string::npos);
+    EXPECT_NE(json_report(report).find("\"copies_per_frame\": 0.0"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace backplane

@@ -1,0 +1,251 @@
+#include "compare.h"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <set>
+
+namespace backplane::isa {
+namespace {
+
+constexpr char const* kGprNames[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                       "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+constexpr std::uint32_t kPageFault = 14;
+
+[[gnu::format(printf, 1, 2)]] std::string format(char const* text, ...) {
+    char line[512];
+    std::va_list arguments;
+    va_start(arguments, text);
+    std::vsnprintf(line, sizeof line, text, arguments);
+    va_end(arguments);
+    return line;
+}
+
+unsigned long long wide(std::uint64_t value) { return value; }
+
+std::string flags_text(std::uint64_t flags) {
+    static constexpr struct {
+        unsigned bit;
+        char name;
+    } kFlags[] = {{14, 'N'}, {11, 'O'}, {10, 'D'}, {7, 'S'}, {6, 'Z'}, {4, 'A'}, {2, 'P'}, {0, 'C'}};
+    std::string text;
+    for (auto const [bit, name] : kFlags) text += (flags >> bit & 1) != 0 ? name : '-';
+    return text;
+}
+
+class Comparison {
+  public:
+    Comparison(Program const& program, Case const& from, Result const& interpreted)
+        : program_{program}, native_{from.native}, interpreted_{interpreted} {}
+
+    std::vector<std::string> run() {
+        outcome();
+        general_registers();
+        vectors();
+        x87();
+        memory();
+        return std::move(lines_);
+    }
+
+  private:
+    void add(std::string line) { lines_.push_back(std::move(line)); }
+
+    std::string outcome_text(Result const& result) const {
+        auto const& outcome = result.outcome;
+        if (outcome.vector == kNoVector) return "did not end";
+        std::string where = "rip=" + format("%llx", wide(result.state.rip));
+        if (result.state.rip == program_.end) where += " (end)";
+        std::string const error = format("exception %u, error code %x, ", outcome.vector, normal_error(outcome));
+        return error + (outcome.vector == kPageFault ? format("cr2=%llx, ", wide(outcome.address)) : "") + where;
+    }
+    /// Linux sets the present bit for addresses of its own half, so that user space learns nothing about it.
+    static std::uint32_t normal_error(Outcome const& outcome) {
+        bool const kernel_half = outcome.vector == kPageFault && outcome.address >> 63 != 0;
+        return kernel_half ? outcome.error_code | 1 : outcome.error_code;
+    }
+    void outcome() {
+        auto const& n = native_.outcome;
+        auto const& i = interpreted_.outcome;
+        bool const has_error = n.vector >= 8 && n.vector <= 17 && n.vector != 9 && n.vector != 16;
+        bool const same = n.vector == i.vector && native_.state.rip == interpreted_.state.rip &&
+                          (!has_error || normal_error(n) == normal_error(i)) &&
+                          (n.vector != kPageFault || same_address(n.address, i.address));
+        if (!same) add("end: native " + outcome_text(native_) + " | interpreted " + outcome_text(interpreted_));
+    }
+    /// The step that a fault happened in, if there was one.
+    Step const* faulting_step() const { return program_.step_at(native_.state.rip); }
+
+    /// Which byte of a masked store a fault names is up to the processor, as long as the page is right.
+    bool same_address(std::uint64_t n, std::uint64_t i) const {
+        auto const* const step = faulting_step();
+        auto const mnemonic = step == nullptr ? ZYDIS_MNEMONIC_INVALID : step->instruction.decoded.instruction.mnemonic;
+        bool const masked = mnemonic == ZYDIS_MNEMONIC_MASKMOVQ || mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU;
+        return masked ? n / kPage == i / kPage : n == i;
+    }
+    /// An instruction with MMX operands clears TOP and marks all registers valid ([SDM1] 9.5.1); whether it has done so
+    /// when it then faults is up to the processor.
+    bool mmx_faulted() const {
+        auto const* const step = faulting_step();
+        if (step == nullptr) return false;
+        return std::ranges::any_of(step->instruction.decoded.visible(), [](auto const& operand) {
+            return operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                   ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_MMX;
+        });
+    }
+    void general_registers() {
+        for (unsigned i = 0; i < 16; ++i) value(kGprNames[i], native_.state.gpr[i], interpreted_.state.gpr[i]);
+        value("fs base", native_.state.fs_base, interpreted_.state.fs_base);
+        value("gs base", native_.state.gs_base, interpreted_.state.gs_base);
+        constexpr std::uint64_t kCompared = 0x4dd5 & ~std::uint64_t{0x100};  // arithmetic flags, DF, NT
+        std::uint64_t const mask = kCompared & ~program_.undefined_flags_at(native_.state.rip);
+        std::uint64_t const n = native_.state.rflags & mask;
+        std::uint64_t const i = interpreted_.state.rflags & mask;
+        if (n != i)
+            add("flags: native " + flags_text(n) + " | interpreted " + flags_text(i) + " (of " + flags_text(mask) +
+                ")");
+    }
+    void value(std::string const& name, std::uint64_t n, std::uint64_t i) {
+        if (n != i) add(format("%s: native %016llx | interpreted %016llx", name.c_str(), wide(n), wide(i)));
+    }
+    void vectors() {
+        for (unsigned i = 0; i < 16; ++i) {
+            auto const& n = native_.state.fx.xmm[i];
+            auto const& s = interpreted_.state.fx.xmm[i];
+            if (std::memcmp(n, s, sizeof n) == 0) continue;
+            add(format("xmm%u: native %016llx'%016llx | interpreted %016llx'%016llx", i, wide(n[1]), wide(n[0]),
+                       wide(s[1]), wide(s[0])));
+        }
+        std::uint32_t const mask = ~unknown_mxcsr_flags();
+        value("mxcsr", native_.state.fx.mxcsr & mask, interpreted_.state.fx.mxcsr & mask);
+    }
+    /// After an unmasked underflow or overflow, PE tells whether rounding with an unbounded exponent was inexact
+    /// ([SDM1] 11.5.2.4); the simulator tells it of the bounded one (docs/quirks.md).
+    std::uint32_t unknown_mxcsr_flags() const {
+        constexpr std::uint32_t kSimdError = 19, kPrecision = 0x20, kOverflowUnderflow = 0x18;
+        std::uint32_t const mxcsr = native_.state.fx.mxcsr;
+        bool const unmasked = (mxcsr & ~(mxcsr >> 7) & kOverflowUnderflow) != 0;
+        return native_.outcome.vector == kSimdError && unmasked ? kPrecision : 0;
+    }
+    void x87() {
+        auto const& n = native_.state.fx;
+        auto const& i = interpreted_.state.fx;
+        value("x87 control", n.control, i.control);
+        constexpr std::uint16_t kTop = 0x3800;
+        std::uint16_t const compared = mmx_faulted() ? static_cast<std::uint16_t>(~kTop) : 0xffff;
+        value("x87 status", n.status & compared, i.status & compared);
+        if (!mmx_faulted()) value("x87 valid", n.valid, i.valid);
+        // By physical number, so that a wrong TOP is one difference and not nine.
+        for (unsigned physical = 0; physical < 8; ++physical) {
+            auto const& a = n.st[(physical - (n.status >> 11)) & 7];
+            auto const& b = i.st[(physical - (i.status >> 11)) & 7];
+            if (a.significand == b.significand && a.sign_exponent == b.sign_exponent) continue;
+            add(format("x87 R%u: native %04x'%016llx | interpreted %04x'%016llx", physical, a.sign_exponent,
+                       wide(a.significand), b.sign_exponent, wide(b.significand)));
+        }
+    }
+    bool is_ignored(std::uint64_t address) const {
+        return std::ranges::any_of(program_.ignored,
+                                   [&](IgnoredBytes const& range) { return address - range.address < range.bytes; });
+    }
+    void memory() {
+        if (std::memcmp(native_.window, interpreted_.window, kWritableBytes) == 0) return;
+        constexpr std::uint64_t kMostLines = 6;
+        std::uint64_t lines = 0;
+        for (std::uint64_t offset = 0; offset < kWritableBytes && lines < kMostLines; offset += 8) {
+            std::uint64_t n = 0;
+            std::uint64_t i = 0;
+            for (unsigned byte = 0; byte < 8; ++byte) {
+                if (is_ignored(kWindow + offset + byte)) continue;
+                n |= std::uint64_t{native_.window[offset + byte]} << 8 * byte;
+                i |= std::uint64_t{interpreted_.window[offset + byte]} << 8 * byte;
+            }
+            if (n == i) continue;
+            value(format("[%llx]", wide(kWindow + offset)), n, i);
+            ++lines;
+        }
+    }
+
+    Program const& program_;
+    Result const& native_;
+    Result const& interpreted_;
+    std::vector<std::string> lines_;
+};
+
+class Description {
+  public:
+    Description(Program const& program, Case const& from) : program_{program}, case_{from} {}
+
+    std::string make() {
+        for (auto const& step : program_.steps) add_step(step);
+        add_inputs();
+        return std::move(text_);
+    }
+
+  private:
+    void add_step(Step const& step) {
+        if (step.rip == 0) return;  // cut off
+        std::string bytes;
+        for (unsigned i = 0; i < step.instruction.length; ++i) bytes += format("%02x ", step.instruction.bytes[i]);
+        text_ += format("    %llx: %-32s %s\n", wide(step.rip), bytes.c_str(),
+                        disassemble(step.instruction, step.rip).c_str());
+        for (auto const& operand : step.instruction.decoded.all()) use(step, operand);
+    }
+    void use(Step const& step, ZydisDecodedOperand const& operand) {
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) use_register(operand.reg.value);
+        if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY) return;
+        use_register(operand.mem.base);
+        use_register(operand.mem.index);
+        if (program_.steps.size() != 1) return;
+        std::uint64_t const address = linear_address(step.instruction, operand, case_.before, step.rip);
+        std::uint64_t const count = std::clamp<std::uint64_t>(operand.size / 8, 1, 16);
+        memory_ += format("    [%llx]", wide(address));
+        for (std::uint64_t i = 0; i < count && address + i - kWindow < kWindowBytes; ++i)
+            memory_ += format(" %02x", case_.window[address + i - kWindow]);
+        memory_ += "\n";
+    }
+    void use_register(ZydisRegister reg) {
+        if (auto const number = gpr_number(reg)) gprs_.insert(*number);
+        auto const reg_class = ZydisRegisterGetClass(reg);
+        if (reg_class == ZYDIS_REGCLASS_XMM) xmms_.insert(static_cast<unsigned>(ZydisRegisterGetId(reg)));
+        if (reg_class == ZYDIS_REGCLASS_X87 || reg_class == ZYDIS_REGCLASS_MMX) x87_ = true;
+    }
+    void add_inputs() {
+        auto const& before = case_.before;
+        text_ += "    before: flags " + flags_text(before.rflags);
+        for (unsigned const i : gprs_) text_ += format(" %s=%llx", kGprNames[i], wide(before.gpr[i]));
+        text_ += "\n" + memory_;
+        if (!xmms_.empty()) text_ += format("    mxcsr=%x", before.fx.mxcsr);
+        for (unsigned const i : xmms_)
+            text_ += format(" xmm%u=%016llx'%016llx", i, wide(before.fx.xmm[i][1]), wide(before.fx.xmm[i][0]));
+        if (!xmms_.empty()) text_ += "\n";
+        bool const has_x87 = x87_ || std::ranges::any_of(program_.steps, [](Step const& step) {
+                                 return step.instruction.decoded.instruction.meta.isa_set == ZYDIS_ISA_SET_X87;
+                             });
+        if (!has_x87) return;
+        text_ += format("    x87 control=%04x status=%04x valid=%02x\n", before.fx.control, before.fx.status,
+                        before.fx.valid);
+        for (unsigned i = 0; i < 8; ++i)
+            text_ +=
+                format("    st%u=%04x'%016llx", i, before.fx.st[i].sign_exponent, wide(before.fx.st[i].significand)) +
+                (i % 4 == 3 ? "\n" : "");
+    }
+
+    Program const& program_;
+    Case const& case_;
+    std::string text_;
+    std::string memory_;
+    std::set<unsigned> gprs_;
+    std::set<unsigned> xmms_;
+    bool x87_{false};
+};
+
+}  // namespace
+
+std::vector<std::string> differences(Program const& program, Case const& from, Result const& interpreted) {
+    return Comparison{program, from, interpreted}.run();
+}
+
+std::string describe(Program const& program, Case const& from) { return Description{program, from}.make(); }
+
+}  // namespace backplane::isa

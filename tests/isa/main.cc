@@ -1,0 +1,359 @@
+// Instructions against the host's processor: random cases run natively and interpreted, and everything is compared.
+// README.md beside this file says how to use it.
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "advertised.h"
+#include "block.h"
+#include "compare.h"
+#include "flags_undefined.h"
+#include "interpreted.h"
+#include "native.h"
+#include "single.h"
+
+namespace backplane::isa {
+namespace {
+
+constexpr std::uint64_t kLeastRuns = 20;  ///< of each form
+constexpr int kPassed = 0, kFailed = 1, kBadInput = 2, kSkipped = 77;
+
+struct Options {
+    std::uint64_t seed{1};
+    std::uint64_t cases{100'000};
+    std::uint64_t show{3};  ///< failures printed for each mnemonic
+    std::optional<std::uint64_t> only_case{};
+    std::vector<std::string> filter{};
+    enum class Kinds { both, singles, blocks } kinds{Kinds::both};
+    enum class List { none, forms, exclusions } list{List::none};
+};
+
+struct Tally {
+    std::uint64_t passed{0};
+    std::uint64_t failed{0};
+};
+
+struct FormTally {
+    std::uint64_t ran{0};
+    std::uint64_t completed{0};  ///< without a fault
+};
+
+class Test {
+  public:
+    Test(Options const& options, Native& native, Interpreted& interpreted)
+        : options_{options}, native_{native}, interpreted_{interpreted}, pattern_{options.seed} {}
+
+    int run() {
+        Advertised const advertised{interpreted_.cpuid(), host_cpuid()};
+        forms_ =
+            enumerate_forms([&](Decoded const& decoded) { return advertised.contains(decoded) && is_wanted(decoded); });
+        if (options_.list == Options::List::forms) return list_forms();
+        if (forms_.empty()) return std::fprintf(stderr, "isa: no form matches the filter\n"), kBadInput;
+        form_tallies_.resize(forms_.size());
+        block_forms_.emplace(forms_);
+        std::printf("isa: seed %llu, %llu cases, %zu forms\n", number(options_.seed), number(options_.cases),
+                    forms_.size());
+        for (auto const& name : advertised.missing_on_host())
+            std::printf("isa: the host lacks %s: not compared\n", name.c_str());
+        auto const begin = std::chrono::steady_clock::now();
+        if (!run_cases()) return kFailed;
+        auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        return report(advertised, seconds);
+    }
+
+  private:
+    static unsigned long long number(std::uint64_t value) { return value; }
+
+    bool is_wanted(Decoded const& decoded) const {
+        if (options_.filter.empty()) return true;
+        std::string_view const name = ZydisMnemonicGetString(decoded.instruction.mnemonic);
+        std::string_view const set = ZydisISASetGetString(decoded.instruction.meta.isa_set);
+        return std::ranges::any_of(options_.filter, [&](std::string const& word) {
+            if (word.ends_with('*')) return name.starts_with(std::string_view{word}.substr(0, word.size() - 1));
+            return name == word || (word.starts_with('@') && set == word.substr(1));
+        });
+    }
+    int list_forms() const {
+        for (auto const& form : forms_) std::printf("%s\n", form.name.c_str());
+        std::printf("%zu forms\n", forms_.size());
+        return kPassed;
+    }
+
+    // --- running --------------------------------------------------------------------------------------------------
+    /// Cases are independent of each other: each has a generator of its own, from the seed and its number.
+    Rng rng_of(std::uint64_t number_of_case) const {
+        return Rng{Rng{options_.seed * 0x1'0000'0001 + number_of_case}.next()};
+    }
+
+    bool is_single(std::uint64_t number_of_case) const {
+        if (options_.kinds == Options::Kinds::singles || block_forms_->empty()) return true;
+        if (options_.kinds == Options::Kinds::blocks) return false;
+        return number_of_case < kLeastRuns * forms_.size() || number_of_case % 3 == 0;
+    }
+    Program make(std::uint64_t number_of_case, Case& to) {
+        Rng rng = rng_of(number_of_case);
+        if (is_single(number_of_case)) {
+            std::size_t const form = number_of_case % forms_.size();
+            if (auto made = make_single(forms_[form], rng, pattern_, to)) return *std::move(made);
+            return {};  // the form's tally stays behind, and the report names it
+        }
+        return make_block(*block_forms_, rng, pattern_, to);
+    }
+
+    bool run_cases() {
+        if (options_.only_case) return run_batch(*options_.only_case, 1);
+        for (std::uint64_t first = 0; first < options_.cases; first += Native::kBatch) {
+            auto const count =
+                static_cast<std::uint32_t>(std::min<std::uint64_t>(Native::kBatch, options_.cases - first));
+            if (!run_batch(first, count)) return false;
+        }
+        return true;
+    }
+    bool run_batch(std::uint64_t first, std::uint32_t count) {
+        std::vector<Program> programs(count);
+        for (std::uint32_t i = 0; i < count; ++i) {
+            programs[i] = make(first + i, native_.slot(i));
+            if (programs[i].steps.empty()) lay_out(programs[i], 0, kCode, native_.slot(i));
+        }
+        if (!run_native(count)) return false;
+        std::vector<Failure> failures;
+        for (std::uint32_t i = 0; i < count; ++i) {
+            if (programs[i].steps.empty()) continue;
+            Case const& done = native_.slot(i);
+            interpreted_.run(done, result_);
+            count_forms(programs[i], done);
+            auto lines = differences(programs[i], done, result_);
+            if (lines.empty())
+                ++tallies_[mnemonic_of(programs[i])].passed;
+            else
+                failures.push_back({first + i, std::move(programs[i]), done, std::move(lines)});
+        }
+        for (auto& failure : failures)
+            if (!examine(failure)) return false;
+        return true;
+    }
+    bool run_native(std::uint32_t count) {
+        auto const result = native_.run(count);
+        if (!result) std::fprintf(stderr, "isa: %s\n", result.error().message.c_str());
+        return result.has_value();
+    }
+    void count_forms(Program const& program, Case const& done) {
+        ++(program.steps.size() == 1 ? singles_ : blocks_);
+        for (auto const& step : program.steps) {
+            if (step.instruction.form == nullptr) continue;
+            FormTally& tally = form_tallies_[static_cast<std::size_t>(step.instruction.form - forms_.data())];
+            if (program.steps.size() != 1) continue;
+            ++tally.ran;
+            bool const branch = step.instruction.is_branch();
+            if (done.native.state.rip == program.end || (branch && done.native.state.rip != step.rip))
+                ++tally.completed;
+        }
+    }
+
+    // --- failures -------------------------------------------------------------------------------------------------
+    struct Failure {
+        std::uint64_t number;
+        Program program;
+        Case done;
+        std::vector<std::string> lines;
+    };
+    static std::string mnemonic_of(Program const& program) {
+        return program.steps.size() == 1
+                   ? ZydisMnemonicGetString(program.steps[0].instruction.decoded.instruction.mnemonic)
+                   : "(blocks)";
+    }
+    /// Finds the shortest beginning of a block that fails, and names its last instruction as the culprit.
+    bool examine(Failure& failure) {
+        std::string culprit = mnemonic_of(failure.program);
+        std::size_t const all = failure.program.steps.size();
+        for (std::size_t count = 1; count < all; ++count) {
+            Case& shorter = native_.slot(0);
+            shorter = failure.done;
+            Program program = failure.program;
+            program.undefined_flags_at_end = program.steps[count].undefined_flags;
+            lay_out(program, count, failure.program.start, shorter);
+            if (!run_native(1)) return false;
+            interpreted_.run(shorter, result_);
+            auto lines = differences(program, shorter, result_);
+            if (lines.empty()) continue;
+            failure.program = std::move(program);
+            failure.done = shorter;
+            failure.lines = std::move(lines);
+            culprit =
+                "(blocks) up to " + std::string{ZydisMnemonicGetString(
+                                        failure.program.steps[count - 1].instruction.decoded.instruction.mnemonic)};
+            break;
+        }
+        if (++tallies_[culprit].failed <= options_.show) print(failure, culprit);
+        return true;
+    }
+    void print(Failure const& failure, std::string const& culprit) const {
+        auto const* const form = failure.program.steps[0].instruction.form;
+        bool const single = failure.program.steps.size() == 1 && form != nullptr;
+        std::printf("FAIL case %llu: %s\n%s", number(failure.number), single ? form->name.c_str() : culprit.c_str(),
+                    describe(failure.program, failure.done).c_str());
+        for (auto const& line : failure.lines) std::printf("  %s\n", line.c_str());
+    }
+
+    // --- the end --------------------------------------------------------------------------------------------------
+    int report(Advertised const& advertised, double seconds) {
+        std::uint64_t passed = 0;
+        std::uint64_t failed = 0;
+        for (auto const& [name, tally] : tallies_) {
+            passed += tally.passed;
+            failed += tally.failed;
+            if (tally.failed != 0)
+                std::printf("%-32s %llu passed, %llu failed\n", name.c_str(), number(tally.passed),
+                            number(tally.failed));
+        }
+        bool const complete = !is_full_run() || report_forms(advertised);
+        std::printf("isa: seed %llu: %llu passed, %llu failed; %llu single, %llu blocks, %zu forms, %.1f s\n",
+                    number(options_.seed), number(passed), number(failed), number(singles_), number(blocks_),
+                    forms_.size(), seconds);
+        return failed == 0 && passed != 0 && complete ? kPassed : kFailed;
+    }
+    /// Long enough for every form.
+    bool is_full_run() const {
+        return !options_.only_case && options_.kinds != Options::Kinds::blocks &&
+               options_.cases >= kLeastRuns * forms_.size();
+    }
+    /// The list of forms that were not run, which must be empty.
+    bool report_forms(Advertised const& advertised) {
+        std::uint64_t missing = 0;
+        for (auto const& name : advertised.not_generated()) {
+            std::printf("not run: CPUID advertises %s, whose encodings are not generated\n", name.c_str());
+            ++missing;
+        }
+        for (std::size_t i = 0; i < forms_.size(); ++i) {
+            FormTally const& tally = form_tallies_[i];
+            bool const never_completed = tally.completed == 0 && !always_faults(forms_[i].mnemonic);
+            if ((tally.ran >= kLeastRuns && !never_completed)) continue;
+            std::printf("not run: %s: %llu times, %llu without a fault\n", forms_[i].name.c_str(), number(tally.ran),
+                        number(tally.completed));
+            ++missing;
+        }
+        std::printf("isa: forms not executed at least %llu times: %llu\n", number(kLeastRuns), number(missing));
+        return missing == 0 && check_flag_table();
+    }
+    bool check_flag_table() {
+        bool agrees = true;
+        Rng rng{options_.seed};
+        for (auto const& form : forms_) {
+            auto const made = make_instruction(form, rng, {});
+            if (!made || agrees_with_zydis(made->decoded)) continue;
+            std::printf("undefined flags: the table and Zydis differ for %s\n", form.name.c_str());
+            agrees = false;
+        }
+        return agrees;
+    }
+
+    Options const& options_;
+    Native& native_;
+    Interpreted& interpreted_;
+    MemoryPattern pattern_;
+    std::vector<Form> forms_;
+    std::vector<FormTally> form_tallies_;
+    std::optional<BlockForms> block_forms_;
+    std::map<std::string, Tally> tallies_;
+    Result result_{};
+    std::uint64_t singles_{0};
+    std::uint64_t blocks_{0};
+};
+
+// --- the command line ---------------------------------------------------------------------------------------------
+
+constexpr char const* kUsage =
+    "usage: isa [--seed N] [--cases N] [--filter WORDS] [--singles | --blocks] [--case N] [--show N]\n"
+    "           [--forms] [--exclusions]\n"
+    "  --filter   comma-separated: add, fld*, @SSE2 (an ISA set as --forms of Zydis names it), ...\n"
+    "  --singles  one instruction a case;  --blocks  several, with jumps, loops and self-modification\n"
+    "  --case     runs one case alone (same seed, filter and kind as in the run that printed it)\n"
+    "  --show     failures to print for each mnemonic (default 3)\n"
+    "  --forms    lists the forms, --exclusions what is not compared and why\n";
+
+std::vector<std::string> split(std::string_view words) {
+    std::vector<std::string> result;
+    while (!words.empty()) {
+        std::size_t const comma = std::min(words.find(','), words.size());
+        result.emplace_back(words.substr(0, comma));
+        words.remove_prefix(std::min(comma + 1, words.size()));
+    }
+    return result;
+}
+
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+    std::uint64_t value = 0;
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size()) return {};
+    return value;
+}
+
+std::optional<Options> parse(int count, char** words) {
+    Options options;
+    for (int i = 1; i < count; ++i) {
+        std::string_view const word = words[i];
+        if (word == "--singles")
+            options.kinds = Options::Kinds::singles;
+        else if (word == "--blocks")
+            options.kinds = Options::Kinds::blocks;
+        else if (word == "--forms")
+            options.list = Options::List::forms;
+        else if (word == "--exclusions")
+            options.list = Options::List::exclusions;
+        else if (i + 1 == count)
+            return {};
+        else if (word == "--filter")
+            options.filter = split(words[++i]);
+        else {
+            auto const value = parse_number(words[++i]);
+            if (!value) return {};
+            if (word == "--seed")
+                options.seed = *value;
+            else if (word == "--cases")
+                options.cases = *value;
+            else if (word == "--show")
+                options.show = *value;
+            else if (word == "--case")
+                options.only_case = *value;
+            else
+                return {};
+        }
+    }
+    return options;
+}
+
+std::string path_of_child() {
+    char path[4096];
+    ssize_t const length = readlink("/proc/self/exe", path, sizeof path - 1);
+    std::string self{path, length > 0 ? static_cast<std::size_t>(length) : 0};
+    return self.substr(0, self.rfind('/') + 1) + "isa_native";
+}
+
+int run(int count, char** words) {
+    auto const options = parse(count, words);
+    if (!options) return std::fputs(kUsage, stderr), kBadInput;
+    if (options->list == Options::List::exclusions) {
+        for (auto const& [mnemonic, reason] : exclusions())
+            std::printf("%-10s %s\n", ZydisMnemonicGetString(mnemonic), reason);
+        return kPassed;
+    }
+    auto native = Native::create(path_of_child());
+    if (!native) return std::fprintf(stderr, "isa: %s\n", native.error().message.c_str()), kFailed;
+    auto interpreted = Interpreted::create();
+    if (!interpreted) return std::fprintf(stderr, "isa: %s\n", interpreted.error().message.c_str()), kFailed;
+    return Test{*options, *native, *interpreted}.run();
+}
+
+}  // namespace
+}  // namespace backplane::isa
+
+int main(int count, char** words) { return backplane::isa::run(count, words); }
