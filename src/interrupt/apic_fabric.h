@@ -22,7 +22,7 @@ class LocalApic;
 /// Bits 19:18 of the ICR ([SDM3A] 10.6.1).
 enum class Shorthand : std::uint8_t { none, self, all, all_but_self };
 
-class ApicFabric {
+class ApicFabric final : public MessageSink {
   public:
     ApicFabric() = default;
     ApicFabric(ApicFabric const&) = delete;
@@ -41,7 +41,7 @@ class ApicFabric {
 
     /// A device's store of `data` to `address`. What does not lie in 0xFEE00000 to 0xFEEFFFFF is no message.
     /// \return true when a local APIC has taken it
-    bool send_msi(GuestPhys address, std::uint32_t data);
+    bool send_msi(GuestPhys address, std::uint32_t data) override;
 
     /// A local APIC ended a level-triggered interrupt ([SDM3A] 10.8.5).
     void end_of_interrupt(Vector vector);

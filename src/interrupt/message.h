@@ -40,6 +40,14 @@ struct InterruptMessage {
 [[nodiscard]] constexpr DeliveryMode delivery_mode_in(std::uint32_t value) {
     return static_cast<DeliveryMode>(value >> 8 & 7);
 }
+/// Takes the stores by which devices interrupt (MSI): the machine's APIC fabric, or a test.
+class MessageSink {
+  public:
+    virtual ~MessageSink() = default;
+    /// A device's store of `data` to `address`. \return true when a processor has taken it as an interrupt
+    virtual bool send_msi(GuestPhys address, std::uint32_t data) = 0;
+};
+
 [[nodiscard]] constexpr Vector vector_in(std::uint32_t value) { return Vector{static_cast<std::uint8_t>(value)}; }
 
 }  // namespace backplane

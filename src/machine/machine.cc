@@ -44,7 +44,7 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
       local_apic_{clock_, tsc_, 0, fabric_},
       io_apic_{fabric_},
       serial_{console, InterruptLine{io_apic_, kSerialInterrupt}},
-      pci_{bus_, io_apic_},
+      pci_{bus_, io_apic_, &fabric_},
       traces_{memory_.map()},
       engine_{Cpu::Parts{bus_, clock_, tsc_, local_apic_, traces_, settings_.instructions_per_second,
                          settings_.random_seed}} {

@@ -1,12 +1,13 @@
-// One PCI function: its configuration space (type 0 header), base address registers and INTx pin.
+// One PCI function: its configuration space (type 0 header), base address registers, capabilities and interrupts.
 //
 // State:    stable
 // Features: 32/64-bit memory BARs and I/O BARs behind register banks, memory BARs behind pool frames, command and
-//           status, INTA with the PCI 2.3 disable and status bits
-// Missing:  capabilities (MSI, MSI-X, power management), expansion ROM
+//           status, INTA with the PCI 2.3 disable and status bits, capabilities, MSI with masking, MSI-X
+// Missing:  power management capability, expansion ROM
 // Differs from the hardware: a BAR at address 0, over RAM, over other registers or beyond the address space is not
-//           decoded, and is tried again only when the guest writes a BAR or the command register of this function
-// Source:   [PCI30] 6.1, 6.2
+//           decoded, and is tried again only when the guest writes a BAR or the command register of this function; a
+//           message that cannot be sent because the function is no bus master stays pending
+// Source:   [PCI30] 6.1, 6.2, 6.7, 6.8
 #pragma once
 
 #include <array>
@@ -15,8 +16,11 @@
 #include <string>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "bus/bus.h"
+#include "device/pci/msix_table.h"
 #include "interrupt/line.h"
+#include "interrupt/message.h"
 
 namespace backplane {
 
@@ -56,8 +60,9 @@ class PciFunction {
     /// How often the guest placed a BAR where it could not be decoded.
     [[nodiscard]] std::uint64_t refused_mapping_count() const { return refused_mapping_count_; }
 
-    /// Plugged into a slot: where BARs appear, and the wire of its interrupt pin.
-    void connect(Bus& bus, InterruptLine line);
+    /// Plugged into a slot: where BARs appear, the wire of its interrupt pin, and who takes its messages (null:
+    /// nobody).
+    void connect(Bus& bus, InterruptLine line, MessageSink* messages = nullptr);
 
     /// Configuration space, `offset` 0..255, never straddling a dword. Every value is legal guest input.
     [[nodiscard]] std::uint32_t read_config(std::uint8_t offset, Width width) const;
@@ -67,7 +72,28 @@ class PciFunction {
     void reset_config();
 
   protected:
-    /// Drives the INTx pin; the wire follows unless the guest set Interrupt Disable.
+    /// Appends a capability to the list: its identifier and pointer, then `contents`, from offset 2 of the capability
+    /// on. `writable` says which bits of `contents` the guest can change (shorter: none of the rest). For constructors.
+    /// \return where in configuration space the capability begins
+    std::uint8_t add_capability(std::uint8_t id, ConstByteSpan contents, ConstByteSpan writable = {});
+    /// MSI with 64-bit addresses and masking; `vector_count` is a power of two, at most 32. For constructors.
+    void add_msi(unsigned vector_count);
+    /// MSI-X; `table` is behind BAR `bar`, `offset` bytes from its start (a multiple of 8), and outlives the function.
+    /// For constructors.
+    void add_msix(MsixTable& table, unsigned bar, std::uint32_t offset = 0);
+    /// Called after the guest wrote into a capability; `offset` is that of the dword in configuration space.
+    virtual void capability_written(std::uint8_t /*offset*/) {}
+    /// The dword of configuration space at `offset`, as the function itself sees it.
+    [[nodiscard]] std::uint32_t config_dword(std::uint8_t offset) const { return config_[offset / 4]; }
+
+    /// Sends message `vector` by MSI-X or MSI, or keeps it pending while it is masked; a number that the guest did not
+    /// enable is folded (MSI) or dropped (MSI-X).
+    /// \return false when the guest uses neither: the function has its INTx pin
+    bool send_message(unsigned vector);
+    /// The guest has switched to messages, so that the pin is silent.
+    [[nodiscard]] bool uses_messages() const { return is_msi_enabled() || is_msix_enabled(); }
+
+    /// Drives the INTx pin; the wire follows unless the guest set Interrupt Disable or uses messages.
     void set_interrupt(bool asserted);
     /// Command register bit 2: the function may read and write guest memory.
     [[nodiscard]] bool is_bus_master() const;
@@ -77,6 +103,11 @@ class PciFunction {
   private:
     void update_mappings();
     void update_line();
+    void update_messages();
+    [[nodiscard]] bool is_msi_enabled() const;
+    [[nodiscard]] bool is_msix_enabled() const;
+    void send_msi(unsigned vector);
+    void send_unmasked_msi();
     [[nodiscard]] std::optional<std::uint64_t> decoded_address(unsigned index) const;
     [[nodiscard]] bool map_bar(unsigned index, std::uint64_t address);
     [[nodiscard]] bool map_frames(PciBar const& bar, GuestPage first);
@@ -88,6 +119,15 @@ class PciFunction {
     std::array<std::optional<std::uint64_t>, 6> mapped_{};  // where each BAR is attached now
     std::array<std::uint32_t, 64> config_{};                // the writable bits' state, as dwords
     std::array<std::uint32_t, 64> writable_{};              // which bits the guest can change
+    std::array<std::uint32_t, 64> capabilities_{};          // what the list is at reset; nothing below kHeaderEnd
+    std::uint8_t first_capability_{0};
+    std::uint8_t last_capability_{0};
+    std::uint8_t capabilities_end_{0x40};
+    std::uint8_t msi_{0};  // where the capability is; 0: none
+    std::uint8_t msix_{0};
+    std::uint32_t msi_pending_{0};  // a bit for each vector
+    MsixTable* msix_table_{nullptr};
+    MessageSink* messages_{nullptr};
     bool asserted_{false};
     std::uint64_t refused_mapping_count_{0};
     Bus* bus_{nullptr};

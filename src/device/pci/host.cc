@@ -64,8 +64,8 @@ void IntxRouter::set_level(unsigned slot, bool asserted) {
     inputs_.set_level(input_of(slot), (levels_ & kEveryFourth << slot % kInputCount) != 0);
 }
 
-PciHost::PciHost(Bus& bus, LineInputs& interrupt_inputs)
-    : bus_{bus}, router_{interrupt_inputs}, bridge_{"host-bridge", kBridgeIdentity, {}} {
+PciHost::PciHost(Bus& bus, LineInputs& interrupt_inputs, MessageSink* messages)
+    : bus_{bus}, router_{interrupt_inputs}, messages_{messages}, bridge_{"host-bridge", kBridgeIdentity, {}} {
     slots_[0] = &bridge_;
     bridge_.connect(bus_, {});
 }
@@ -76,7 +76,7 @@ Expected<void, Error> PciHost::plug(unsigned slot, PciFunction& function) {
     if (slots_[slot] != nullptr) return Unexpected{bad_input(what + ": taken by " + std::string{slots_[slot]->name()})};
     if (function.identity().interrupt_pin > 1) return Unexpected{bad_input(what + ": only INTA is wired")};
     slots_[slot] = &function;
-    function.connect(bus_, InterruptLine{router_, slot});
+    function.connect(bus_, InterruptLine{router_, slot}, messages_);
     return {};
 }
 

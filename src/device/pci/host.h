@@ -54,8 +54,9 @@ class PciHost final : public RegisterBank {
     static constexpr std::uint16_t kPortCount = 8;
     static constexpr unsigned kSlotCount = 32;
 
-    /// `interrupt_inputs` is the I/O APIC. The host bridge is in slot 0 from the beginning.
-    PciHost(Bus& bus, LineInputs& interrupt_inputs);
+    /// `interrupt_inputs` is the I/O APIC, `messages` takes MSI (null: nobody does). The host bridge is in slot 0 from
+    /// the beginning.
+    PciHost(Bus& bus, LineInputs& interrupt_inputs, MessageSink* messages = nullptr);
     PciHost(PciHost const&) = delete;
     PciHost& operator=(PciHost const&) = delete;
 
@@ -82,6 +83,7 @@ class PciHost final : public RegisterBank {
 
     Bus& bus_;
     IntxRouter router_;
+    MessageSink* messages_;
     PciFunction bridge_;
     std::array<PciFunction*, kSlotCount> slots_{};
     std::uint32_t address_{0};
