@@ -28,8 +28,8 @@ class FakeFramePort final : public FramePort {
     explicit FakeFramePort(MacAddress address) : address_{address} {}
 
     // The guest.
-    void send(Bytes frame, Ticks now) {
-        ring_.push_back({std::move(frame), now});
+    void send(Bytes frame, Ticks now, Offload const& offload = {}) {
+        ring_.push_back({std::move(frame), now, offload});
         tell_observer();
     }
     void post_buffers(std::uint64_t count) {
@@ -52,9 +52,13 @@ class FakeFramePort final : public FramePort {
     void set_address(MacAddress address) { address_ = address; }
     /// What its address filter does with multicast frames; broadcast is always taken.
     void refuse_multicast() { takes_multicast_ = false; }
+    /// What its receiver takes unfinished; it then takes frames of any length.
+    void set_accepts(OffloadSet set) { accepts_ = set; }
 
     // What the guest and the test see.
     std::vector<Bytes> received;
+    std::vector<Offload> received_offloads;  ///< of the same frames
+    bool may_be_unfinished{false};
     std::uint64_t receive_calls{0};
     std::uint64_t complete_calls{0};
     std::uint64_t receive_interrupts{0};
@@ -75,6 +79,8 @@ class FakeFramePort final : public FramePort {
         touch();
         carrier = up;
     }
+    void allow_unfinished_frames() override { may_be_unfinished = true; }
+    OffloadSet accepts() const override { return accepts_; }
     Frame const* front() override {
         touch();
         if (ring_.empty()) return nullptr;
@@ -82,7 +88,7 @@ class FakeFramePort final : public FramePort {
         for (std::size_t start = 0; start < gathered_.size(); start += kPieceBytes) {
             pieces_.push_back(ConstByteSpan{gathered_}.subspan(start, std::min(kPieceBytes, gathered_.size() - start)));
         }
-        frame_ = {pieces_, static_cast<std::uint32_t>(gathered_.size()), ring_.front().sent};
+        frame_ = {pieces_, static_cast<std::uint32_t>(gathered_.size()), ring_.front().sent, ring_.front().offload};
         return &frame_;
     }
     std::uint64_t take_front() override {
@@ -107,9 +113,10 @@ class FakeFramePort final : public FramePort {
         ++receive_calls;
         Bytes bytes;
         for (ConstByteSpan const piece : frame.pieces) bytes.insert(bytes.end(), piece.begin(), piece.end());
-        if (!accepts(bytes)) return ReceiveResult::refused;
+        if (!passes_filter(bytes)) return ReceiveResult::refused;
         if (buffers_ == 0) return ReceiveResult::no_buffer;
         received.push_back(std::move(bytes));
+        received_offloads.push_back(frame.offload);
         note(Step::copy);
         --buffers_;
         note(Step::head);
@@ -132,6 +139,7 @@ class FakeFramePort final : public FramePort {
     struct Sent {
         Bytes bytes;
         Ticks sent;
+        Offload offload;
     };
 
     void tell_observer() {
@@ -145,8 +153,9 @@ class FakeFramePort final : public FramePort {
         std::ranges::fill(gathered_, std::byte{0xDD});
         pieces_.clear();
     }
-    bool accepts(Bytes const& bytes) const {
-        if (bytes.size() < kLeastBytes || bytes.size() > kMostBytes) return false;
+    bool passes_filter(Bytes const& bytes) const {
+        bool const is_too_long = bytes.size() > kMostBytes && accepts_ == OffloadSet{};
+        if (bytes.size() < kLeastBytes || is_too_long) return false;
         MacAddress to;
         std::ranges::transform(std::span{bytes}.first(to.size()), to.begin(), std::to_integer<std::uint8_t>);
         bool const is_broadcast = std::ranges::all_of(to, [](std::uint8_t byte) { return byte == 0xFF; });
@@ -163,6 +172,7 @@ class FakeFramePort final : public FramePort {
     std::uint64_t landed_{0};
     std::uint64_t read_{0};
     bool takes_multicast_{true};
+    OffloadSet accepts_{};
     mutable Bytes gathered_;
     mutable std::vector<ConstByteSpan> pieces_;
     Frame frame_;

@@ -21,6 +21,7 @@ PortIndex Link::attach(MachineId machine, FramePort& port, std::string name) {
         each.landings.reserve(ports_.size());
     }
     port.set_observer(this);
+    port.allow_unfinished_frames();
     port.set_carrier(carrier_ == Carrier::up);
     port_changed();
     return index;
@@ -116,12 +117,12 @@ void Link::open(Port& sender, Frame const& frame, Ticks barrier) {
             return;
         case Destination::Kind::one:
             ++report_.crosstalk_hits;
-            sender.missing.push_back(to.port);
+            sender.missing.push_back({to.port});
             break;
         case Destination::Kind::group:
             ++report_.group_frames;
             for (Port const& each : ports_) {
-                if (each.index != sender.index) sender.missing.push_back(each.index);
+                if (each.index != sender.index) sender.missing.push_back({each.index});
             }
             break;
     }
@@ -131,17 +132,17 @@ void Link::open(Port& sender, Frame const& frame, Ticks barrier) {
 /// Tries every receiver that has not had the frame; keeps those without a buffer, in their order.
 void Link::copy_to_missing(Port& sender, Frame const& frame) {
     std::size_t kept = 0;
-    for (PortIndex const receiver : sender.missing) {
-        if (copy_to(sender, receiver, frame) == ReceiveResult::no_buffer) sender.missing[kept++] = receiver;
+    for (Missing& missing : sender.missing) {
+        if (copy_to(sender, missing, frame) == ReceiveResult::no_buffer) sender.missing[kept++] = missing;
     }
     sender.missing.resize(kept);
 }
 
-ReceiveResult Link::copy_to(Port& sender, PortIndex receiver, Frame const& frame) {
-    Port& to = port(receiver);
+ReceiveResult Link::copy_to(Port& sender, Missing& missing, Frame const& frame) {
+    Port& to = port(missing.receiver);
     // No machine runs, so what was full stays full; and a small frame must not overtake a large one that waits.
     if (to.full) return ReceiveResult::no_buffer;
-    ReceiveResult const result = to.device->receive(frame);
+    ReceiveResult const result = land(sender, missing, frame);
     switch (result) {
         case ReceiveResult::no_buffer:
             to.full = true;
@@ -150,29 +151,66 @@ ReceiveResult Link::copy_to(Port& sender, PortIndex receiver, Frame const& frame
             ++report_.drops.refused;
             break;
         case ReceiveResult::landed:
-            to.stalled = false;
             if (options_.completion == Completion::read) {
-                sender.landings.push_back({receiver, to.device->landed_count()});
+                sender.landings.push_back({missing.receiver, to.device->landed_count()});
             }
-            ++report_.deliveries;
-            ++report_.copies;
-            report_.copied_bytes += frame.bytes;
-            ++report_of(receiver).frames_received;
-            report_of(receiver).bytes_received += frame.bytes;
             break;
     }
     return result;
+}
+
+/// As it is if the receiver takes it so, else finished: summed, and cut into what fits on a wire.
+ReceiveResult Link::land(Port& sender, Missing& missing, Frame const& frame) {
+    FramePort& device = *port(missing.receiver).device;
+    if (!device.accepts().covers(frame.offload)) return land_segments(sender, missing, frame);
+    ReceiveResult const result = device.receive(frame);
+    if (result != ReceiveResult::landed) return result;
+    if (frame.offload.needs_checksum) ++report_.unsummed_frames;
+    if (frame.offload.segments != Offload::Segments::none) ++report_.whole_frames;
+    count_landing(missing.receiver, frame);
+    return result;
+}
+
+/// A receiver that runs out of buffers in the middle gets the rest later. One that refuses a segment gets none of the
+/// rest; so a barrier's work is bounded by the buffers that are posted.
+ReceiveResult Link::land_segments(Port& sender, Missing& missing, Frame const& frame) {
+    FramePort& device = *port(missing.receiver).device;
+    std::uint32_t const count = segmenter_.start(frame);
+    if (count == 0) return ReceiveResult::refused;
+    bool const is_cut = frame.offload.segments != Offload::Segments::none;
+    for (; missing.segments_landed < count; ++missing.segments_landed) {
+        Frame const& segment = segmenter_.segment(missing.segments_landed);
+        ReceiveResult const result = device.receive(segment);
+        if (result != ReceiveResult::landed) return result;
+        if (is_cut) {
+            if (missing.segments_landed == 0) ++report_.cut_frames;
+            ++report_.cut_segments;
+            sender.budget -= std::min<std::uint32_t>(sender.budget, 1);
+        }
+        count_landing(missing.receiver, segment);
+    }
+    return ReceiveResult::landed;
+}
+
+void Link::count_landing(PortIndex receiver, Frame const& landed) {
+    port(receiver).stalled = false;
+    ++report_.deliveries;
+    ++report_.copies;
+    report_.copied_bytes += landed.bytes;
+    ++report_of(receiver).frames_received;
+    report_of(receiver).bytes_received += landed.bytes;
 }
 
 /// Drops the frame for the receivers that had their time. A receiver that let one frame expire has no more time to
 /// give until something lands there: otherwise a machine that died would hold up its peers' rings frame by frame.
 void Link::give_up(Port& sender, Ticks barrier) {
     bool const expired = barrier >= sender.expires;
-    std::erase_if(sender.missing, [&](PortIndex receiver) {
-        if (!expired && !port(receiver).stalled) return false;
-        port(receiver).stalled = true;
+    std::erase_if(sender.missing, [&](Missing const& missing) {
+        Port& receiver = port(missing.receiver);
+        if (!expired && !receiver.stalled) return false;
+        receiver.stalled = true;
         ++report_.drops.no_buffer;
-        ++report_of(receiver).frames_missed;
+        ++report_of(missing.receiver).frames_missed;
         return true;
     });
 }

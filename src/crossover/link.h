@@ -16,6 +16,7 @@
 #include "crossover/mapping.h"
 #include "crossover/unread_queue.h"
 #include "device/frame_port.h"
+#include "device/segmenter.h"
 
 namespace backplane {
 
@@ -71,6 +72,12 @@ class Link final : private FramePortObserver {
     [[nodiscard]] LinkReport const& report() const { return report_; }
 
   private:
+    /// A receiver that the head of a ring has still to reach.
+    struct Missing {
+        PortIndex receiver{};
+        std::uint32_t segments_landed{0};  ///< when the head is cut for it
+    };
+
     /// A port as a sender, and what a barrier needs to know of it as a receiver.
     struct Port {
         FramePort* device;
@@ -78,7 +85,7 @@ class Link final : private FramePortObserver {
         PortIndex index;
 
         Mapping mapping{};
-        std::vector<PortIndex> missing{};  // receivers that the head has still to reach
+        std::vector<Missing> missing{};
         std::vector<Landing> landings{};   // mode `read`: where the head has landed already
         Ticks expires{};                   // when the head stops waiting
         bool waited{false};                // the head has been counted as waiting
@@ -106,7 +113,10 @@ class Link final : private FramePortObserver {
     void serve(Port& sender, Ticks barrier);
     void open(Port& sender, Frame const& frame, Ticks barrier);
     void copy_to_missing(Port& sender, Frame const& frame);
-    ReceiveResult copy_to(Port& sender, PortIndex receiver, Frame const& frame);
+    ReceiveResult copy_to(Port& sender, Missing& missing, Frame const& frame);
+    ReceiveResult land(Port& sender, Missing& missing, Frame const& frame);
+    ReceiveResult land_segments(Port& sender, Missing& missing, Frame const& frame);
+    void count_landing(PortIndex receiver, Frame const& landed);
     void give_up(Port& sender, Ticks barrier);
     void hold(Port& sender);
     void finish(Port& sender, std::uint32_t frame_bytes, Ticks barrier);
@@ -120,6 +130,7 @@ class Link final : private FramePortObserver {
     LinkOptions options_;
     Carrier carrier_{Carrier::up};
     CrosstalkDetector detector_;
+    Segmenter segmenter_;
     std::vector<Port> ports_;
     // Set from the machines' threads while they run, read at the barrier, which orders them: relaxed is enough.
     std::atomic<bool> changed_{false};

@@ -29,6 +29,10 @@ struct LinkReport {
     std::uint64_t copies{0};      ///< times that a frame's data was copied, into buffers or into a store
     std::uint64_t copied_bytes{0};
     std::uint64_t stored_bytes_peak{0};  ///< frame data held outside of guests; this link has no store
+    std::uint64_t whole_frames{0};       ///< landed as one although they are many TCP segments (S2.11)
+    std::uint64_t unsummed_frames{0};    ///< landed without anyone having computed their checksum
+    std::uint64_t cut_frames{0};         ///< cut and summed for a receiver that takes no whole ones
+    std::uint64_t cut_segments{0};       ///< what they were cut into
     std::uint64_t crosstalk_hits{0};     ///< unicast frames whose destination was found to be a machine (S2.1)
     std::uint64_t group_frames{0};       ///< broadcast and multicast
     std::uint64_t waited_frames{0};      ///< stayed in the sender's ring over a barrier: no buffer was posted

@@ -88,6 +88,110 @@ TEST(Link, TwoMachinesBothDirections) {
     EXPECT_EQ(report.ports[1].bytes_received, 128u);
 }
 
+/// A TCP packet of three segments, and what it lacks.
+constexpr Offload kThreeSegments{.needs_checksum = true,
+                                 .segments = Offload::Segments::tcp_ipv4,
+                                 .checksum_start = 34,
+                                 .checksum_offset = 16,
+                                 .segment_bytes = 1000,
+                                 .header_bytes = 54};
+Bytes make_three_segments(MacAddress to) {
+    Bytes bytes(54 + 2500);
+    std::ranges::transform(to, bytes.begin(), [](std::uint8_t byte) { return std::byte{byte}; });
+    for (std::size_t i = 54; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7);
+    store_be16(bytes, 12, 0x0800);
+    bytes[14] = std::byte{0x45};
+    store_be16(bytes, 16, static_cast<std::uint16_t>(bytes.size() - 14));
+    bytes[23] = std::byte{6};
+    bytes[46] = std::byte{0x50};
+    return bytes;
+}
+
+TEST(Link, ClaimS211ASegmentStaysWholeTowardsWhoTakesIt) {
+    Net net{2};
+    net.post_all(8);
+    EXPECT_TRUE(net[0].may_be_unfinished);
+    net[1].set_accepts({.checksum = true, .tcp_ipv4 = true});
+    net[0].send(make_three_segments(mac_of(1)), Ticks{1}, kThreeSegments);
+    net.link.deliver(Ticks{1});
+    EXPECT_EQ(net[1].received, std::vector<Bytes>{make_three_segments(mac_of(1))}) << "not a byte was changed";
+    EXPECT_EQ(net[1].received_offloads, std::vector<Offload>{kThreeSegments});
+    LinkReport const& report = net.link.report();
+    EXPECT_EQ(report.whole_frames, 1u);
+    EXPECT_EQ(report.unsummed_frames, 1u);
+    EXPECT_EQ(report.cut_frames, 0u);
+    EXPECT_EQ(report.copies, 1u);
+    EXPECT_EQ(report.copied_bytes, 2554u);
+}
+
+TEST(Link, ClaimS211ASegmentIsCutWhileItCrossesToOneThatDoesNotTakeIt) {
+    for (OffloadSet const accepts : {OffloadSet{}, OffloadSet{.checksum = true}, OffloadSet{.tcp_ipv4 = true}}) {
+        Net net{2};
+        net.post_all(8);
+        net[1].set_accepts(accepts);
+        net[0].send(make_three_segments(mac_of(1)), Ticks{1}, kThreeSegments);
+        net.link.deliver(Ticks{1});
+        ASSERT_EQ(net[1].received.size(), 3u);
+        EXPECT_EQ(net[1].received[0].size(), 1054u);
+        EXPECT_EQ(net[1].received[2].size(), 554u);
+        for (Offload const& offload : net[1].received_offloads) EXPECT_EQ(offload, Offload{.is_checked = true});
+        EXPECT_EQ(net[0].frames_done, 1u);
+        LinkReport const& report = net.link.report();
+        EXPECT_EQ(report.frames, 1u);
+        EXPECT_EQ(report.cut_frames, 1u);
+        EXPECT_EQ(report.cut_segments, 3u);
+        EXPECT_EQ(report.whole_frames, 0u);
+        EXPECT_EQ(report.deliveries, 3u);
+        EXPECT_EQ(report.copies_per_frame(), 1.0);
+        EXPECT_EQ(report.copied_bytes, 2500u + 3 * 54);
+        EXPECT_EQ(report.ports[1].frames_received, 3u);
+    }
+}
+
+TEST(Link, ACutPacketGoesOnWhereItStopped) {
+    Net net{2};
+    net[1].post_buffers(2);
+    net[0].send(make_three_segments(mac_of(1)), Ticks{1}, kThreeSegments);
+    net.link.deliver(Ticks{1});
+    EXPECT_EQ(net[1].received.size(), 2u);
+    EXPECT_EQ(net[0].frames_done, 0u);
+    net[1].post_buffers(2);
+    net.link.deliver(Ticks{2});
+    ASSERT_EQ(net[1].received.size(), 3u) << "what had landed does not land again";
+    EXPECT_EQ(net[1].received[2].size(), 554u);
+    EXPECT_EQ(net[0].frames_done, 1u);
+    EXPECT_EQ(net.link.report().cut_frames, 1u);
+    EXPECT_EQ(net.link.report().drops.no_buffer, 0u);
+}
+
+TEST(Link, ABroadcastIsFinishedForThoseThatNeedIt) {
+    Net net{3};
+    net.post_all(8);
+    net[1].set_accepts({.checksum = true});
+    net[0].send(make_three_segments(kBroadcast), Ticks{1},
+                {.needs_checksum = true, .checksum_start = 34, .checksum_offset = 16});
+    net[2].set_accepts({.tcp_ipv4 = true});  // long frames, but not this one's missing sum
+    net.link.deliver(Ticks{1});
+    ASSERT_EQ(net[1].received.size(), 1u);
+    ASSERT_EQ(net[2].received.size(), 1u);
+    EXPECT_TRUE(net[1].received_offloads[0].needs_checksum);
+    EXPECT_TRUE(net[2].received_offloads[0].is_checked);
+    EXPECT_EQ(net.link.report().unsummed_frames, 1u);
+    EXPECT_EQ(net.link.report().cut_frames, 0u);
+}
+
+TEST(Link, APacketThatContradictsItselfIsDropped) {
+    Net net{2};
+    net.post_all(8);
+    Offload nonsense = kThreeSegments;
+    nonsense.segment_bytes = 0;
+    net[0].send(make_three_segments(mac_of(1)), Ticks{1}, nonsense);
+    net.link.deliver(Ticks{1});
+    EXPECT_EQ(net.link.report().drops.refused, 1u);
+    EXPECT_EQ(net[0].frames_done, 1u);
+    EXPECT_EQ(net[1].receive_calls, 0u);
+}
+
 TEST(Link, CostsNothingWhenNothingChanged) {
     Net net{3};
     net.link.deliver(Ticks{1});

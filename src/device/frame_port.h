@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "clock/virtual_time.h"
+#include "device/offload.h"
 
 namespace backplane {
 
@@ -21,6 +22,7 @@ struct Frame {
     std::span<ConstByteSpan const> pieces;
     std::uint32_t bytes{0};  ///< the sum of the pieces
     Ticks sent{};            ///< virtual time at which the guest moved the tail register over it
+    Offload offload{};       ///< what it still lacks; nothing unless the carrier said that it can finish frames
 };
 
 enum class ReceiveResult : std::uint8_t {
@@ -44,6 +46,11 @@ class FramePort {
     [[nodiscard]] virtual MacAddress mac() const = 0;
     /// Cable plugged in or pulled out.
     virtual void set_carrier(bool up) = 0;
+    /// The carrier can sum and cut (device/segmenter.h): from now on front() may give whole packets that a receiver
+    /// has to accept() or that the carrier finishes for it.
+    virtual void allow_unfinished_frames() {}
+    /// What receive() takes unfinished.
+    [[nodiscard]] virtual OffloadSet accepts() const { return {}; }
 
     /// The next frame that the guest wants sent, gathered but not taken; null when there is none. Calling it again
     /// gives the same frame. The pieces are valid until the next call of any member.
@@ -56,6 +63,7 @@ class FramePort {
     virtual void complete_transmit(std::uint64_t number) = 0;
 
     /// Copies a frame into posted receive buffers: data, head register, status, receive interrupt, in that order.
+    /// What the frame lacks is no more than accepts() says.
     virtual ReceiveResult receive(Frame const& frame) = 0;
     /// How many frames have landed since the device was made, and how many of these the guest has read, that is,
     /// given the descriptors back (claim S2.8, completion mode `read`). A device reset counts all as read.

@@ -236,6 +236,10 @@ LinkSummary Rack::Parts::link_summary(std::size_t index) const {
     out.deliveries = link.deliveries;
     out.copies = link.copies;
     out.peak_stored_bytes = link.stored_bytes_peak;
+    out.whole_frames = link.whole_frames;
+    out.unsummed_frames = link.unsummed_frames;
+    out.cut_frames = link.cut_frames;
+    out.cut_segments = link.cut_segments;
     out.waits = link.waited_frames;
     out.drops = {{"no buffer posted", link.drops.no_buffer},
                  {"no such machine", link.drops.no_destination},

@@ -132,12 +132,15 @@ std::string link_table(RackReport const& report) {
                  {"bytes", Align::right},
                  {"deliveries", Align::right},
                  {"copies/frame", Align::right},
+                 {"whole", Align::right},
+                 {"cut", Align::right},
                  {"peak stored bytes", Align::right},
                  {"waits", Align::right},
                  {"drops", Align::left}}};
     for (LinkSummary const& link : report.links) {
         table.add({link.name, link.completion, fmt::to_string(link.frames), fmt::to_string(link.bytes),
                    fmt::to_string(link.deliveries), fmt::format("{:.3f}", copies_per_frame(link)),
+                   fmt::to_string(link.whole_frames), fmt::to_string(link.cut_frames),
                    fmt::to_string(link.peak_stored_bytes), fmt::to_string(link.waits), drops_text(link)});
     }
     return '\n' + table.text();
@@ -208,6 +211,10 @@ Json link_json(LinkSummary const& link) {
             {"copies", link.copies},
             {"copies_per_frame", rounded(copies_per_frame(link))},
             {"peak_stored_bytes", link.peak_stored_bytes},
+            {"whole_frames", link.whole_frames},
+            {"unsummed_frames", link.unsummed_frames},
+            {"cut_frames", link.cut_frames},
+            {"cut_segments", link.cut_segments},
             {"waits", link.waits},
             {"drops", drops}};
 }

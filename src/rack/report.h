@@ -56,6 +56,10 @@ struct LinkSummary {
     std::uint64_t deliveries{0};         ///< (frame, receiver) pairs: a broadcast to three machines is three
     std::uint64_t copies{0};             ///< times a frame's bytes were copied; 1 a delivery on the direct path
     std::uint64_t peak_stored_bytes{0};  ///< most bytes of frames held outside guest memory at one time
+    std::uint64_t whole_frames{0};       ///< many TCP segments in one, landed as one (S2.11)
+    std::uint64_t unsummed_frames{0};    ///< landed without anyone having computed their checksum
+    std::uint64_t cut_frames{0};         ///< cut and summed for a receiver that takes no whole ones
+    std::uint64_t cut_segments{0};       ///< what they were cut into
     std::uint64_t waits{0};              ///< frames that found no posted buffer at first
     std::vector<std::pair<std::string, std::uint64_t>> drops;  ///< (reason, frames), all reasons, zeros included
 };

@@ -45,6 +45,10 @@ RackReport example() {
     lan.bytes = 3000;
     lan.deliveries = 32;
     lan.copies = 32;
+    lan.whole_frames = 7;
+    lan.unsummed_frames = 8;
+    lan.cut_frames = 3;
+    lan.cut_segments = 9;
     lan.waits = 2;
     lan.drops = {{"no buffer", 0}, {"no such station", 4}};
     report.links.push_back(lan);
@@ -64,8 +68,8 @@ beta                0   0.000000    0.00          0  crashed: triple fault\x1b]0
 nic         mac                link  tail moves  head moves  rx interrupts  tx-complete interrupts  sent  received
 alpha.nic0  02:00:00:00:00:01  lan           10          20              5                       9    12        20
 
-link  completion  frames  bytes  deliveries  copies/frame  peak stored bytes  waits  drops
-lan   landed          30   3000          32         1.000                  0      2  no such station 4
+link  completion  frames  bytes  deliveries  copies/frame  whole  cut  peak stored bytes  waits  drops
+lan   landed          30   3000          32         1.000      7    3                  0      2  no such station 4
 
 host: 1.25 s, 1.20 s of CPU time, at most 300 MiB
 )");
@@ -131,6 +135,10 @@ TEST(Report, ForPrograms) {
       "copies": 32,
       "copies_per_frame": 1.0,
       "peak_stored_bytes": 0,
+      "whole_frames": 7,
+      "unsummed_frames": 8,
+      "cut_frames": 3,
+      "cut_segments": 9,
       "waits": 2,
       "drops": {
         "no_buffer": 0,

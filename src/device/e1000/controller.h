@@ -35,6 +35,7 @@ class Controller final : public FramePort {
     void set_observer(FramePortObserver* observer) override { observer_ = observer; }
     [[nodiscard]] MacAddress mac() const override { return mac_; }
     void set_carrier(bool up) override;
+    void allow_unfinished_frames() override { transmit_.allow_unfinished_frames(); }
     [[nodiscard]] Frame const* front() override { return transmit_.front(); }
     std::uint64_t take_front() override { return transmit_.take_front(); }
     void complete_transmit(std::uint64_t number) override { transmit_.complete(number); }

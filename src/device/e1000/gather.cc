@@ -1,8 +1,9 @@
 // From a packet to one frame: pieces of guest memory in place, with what the hardware inserts between them.
 #include <algorithm>
 
-#include "device/e1000/checksum.h"
+#include "device/checksum.h"
 #include "device/e1000/transmit.h"
+#include "device/segmenter.h"
 
 namespace backplane::e1000 {
 
@@ -21,6 +22,11 @@ constexpr std::uint32_t kTcpSequence = 4;
 constexpr std::uint32_t kTcpFlags = 13;
 constexpr std::byte kTcpFinAndPush{0x09};
 constexpr std::uint32_t kUdpLength = 4;
+constexpr std::uint32_t kIpv4Checksum = 10;
+constexpr std::uint32_t kTcpChecksum = 16;
+constexpr std::uint32_t kLargestIpPacket = 65535;
+// Below this a packet is cut here: what a barrier and the statistics cost is bounded by it.
+constexpr std::uint32_t kSmallestWholeSegment = 64;
 
 std::uint32_t load_be32(ConstByteSpan bytes, std::size_t offset) {
     return __builtin_bswap32(load<std::uint32_t>(bytes, offset));
@@ -35,6 +41,9 @@ std::uint16_t never_zero(std::uint16_t checksum) { return checksum == 0 ? 0xFFFF
 }  // namespace
 
 bool Transmit::gather(GuestMemory const& memory) {
+    pieces_.clear();
+    frame_ = {};
+    if (may_leave_whole() && gather_unfinished(memory)) return true;
     pieces_.clear();
     frame_ = {};
     bool const is_good = transmit_.packet.is_segmented ? gather_segment(memory) : gather_whole(memory);
@@ -53,7 +62,20 @@ bool Transmit::gather_whole(GuestMemory const& memory) {
     }
     if (!packet.inserts_fcs) drop_fcs();
     if (packet.ip_checksum && !insert_checksum(*packet.ip_checksum, ip_checksum_)) return false;
-    return !packet.payload_checksum || insert_checksum(*packet.payload_checksum, payload_checksum_);
+    if (!packet.payload_checksum) return true;
+    if (!may_leave_unsummed()) return insert_checksum(*packet.payload_checksum, payload_checksum_);
+    ChecksumInsertion const& missing = *packet.payload_checksum;
+    frame_.offload.needs_checksum = true;
+    frame_.offload.checksum_start = static_cast<std::uint16_t>(missing.first);
+    frame_.offload.checksum_offset = static_cast<std::uint16_t>(missing.field - missing.first);
+    return true;
+}
+
+// A transport checksum as every driver asks for it: over the rest of the frame, into a field of its header.
+bool Transmit::may_leave_unsummed() const {
+    ChecksumInsertion const& wanted = *transmit_.packet.payload_checksum;
+    return may_be_unfinished_ && wanted.last == 0 && wanted.first >= kEthernetHeaderBytes &&
+           wanted.first <= wanted.field && wanted.field + 2 <= frame_.bytes;
 }
 
 // False when a byte of the fragment is not RAM.
@@ -116,6 +138,7 @@ void Transmit::insert_vlan_tag() {
     store_be16(vlan_tag_, 0, kVlanEtherType);
     store_be16(vlan_tag_, 2, transmit_.packet.vlan_tag);
     replace(kVlanOffset, 0, vlan_tag_);
+    if (frame_.offload.needs_checksum) frame_.offload.checksum_start += sizeof vlan_tag_;
 }
 
 // TCTL.PSP: short packets are padded to 64 bytes with FCS. [8254x] 13.4.33
@@ -131,6 +154,59 @@ std::uint32_t Transmit::segment_payload() const {
     return std::min<std::uint32_t>(packet.context.mss, left);
 }
 
+// TCP with the contexts that drivers load; everything else is cut here.
+bool Transmit::may_leave_whole() const {
+    TransmitPacket const& packet = transmit_.packet;
+    TransmitContext const& context = packet.context;
+    if (!may_be_unfinished_ || !packet.is_segmented || !context.is_tcp || packet.inserts_vlan ||
+        packet.segments_taken != 0 || context.mss < kSmallestWholeSegment || context.tucss < context.ipcss)
+        return false;
+    bool const sums_ip = packet.ip_checksum && packet.ip_checksum->first == context.ipcss &&
+                         packet.ip_checksum->field == context.ipcss + kIpv4Checksum;
+    bool const sums_tcp = packet.payload_checksum && packet.payload_checksum->last == 0 &&
+                          packet.payload_checksum->first == context.tucss &&
+                          packet.payload_checksum->field == context.tucss + kTcpChecksum;
+    return sums_tcp && (sums_ip || !context.is_ipv4) && packet.bytes > context.header_bytes + context.mss &&
+           packet.bytes <= context.ipcss + kLargestIpPacket;
+}
+
+// The packet as the receiver's stack likes it best: one segment with all the payload and no transport checksum.
+bool Transmit::gather_unfinished(GuestMemory const& memory) {
+    TransmitPacket const& packet = transmit_.packet;
+    if (!packet.header_is_loaded && !load_header(memory)) return false;
+    TransmitContext const& context = packet.context;
+    pieces_.push_back(ConstByteSpan{header_}.first(context.header_bytes));
+    frame_.bytes = context.header_bytes;
+    if (!add_payload(memory, packet.bytes - context.header_bytes)) return false;
+    edit_whole_header();
+    frame_.pieces = pieces_;
+    frame_.sent = packet.sent;
+    frame_.offload = {.needs_checksum = true,
+                      .segments = context.is_ipv4 ? Offload::Segments::tcp_ipv4 : Offload::Segments::tcp_ipv6,
+                      .checksum_start = context.tucss,
+                      .checksum_offset = kTcpChecksum,
+                      .segment_bytes = context.mss,
+                      .header_bytes = context.header_bytes};
+    return is_consistent(frame_);
+}
+
+void Transmit::edit_whole_header() {
+    TransmitContext const& context = transmit_.packet.context;
+    header_ = transmit_.packet.header;
+    edit_ip_header();
+    if (context.is_ipv4) {
+        store_be16(header_, context.ipcss + kIpv4Checksum, 0);
+        InternetSum sum;
+        sum.add(ConstByteSpan{header_}.subspan(context.ipcss, context.tucss - context.ipcss));
+        store_be16(header_, context.ipcss + kIpv4Checksum, sum.checksum());
+    }
+    // The driver's pseudo header has no length here, but has one where the checksum is left to the other end.
+    InternetSum pseudo;
+    pseudo.add_word(load_be16(header_, context.tucss + kTcpChecksum));
+    pseudo.add_word(static_cast<std::uint16_t>(frame_.bytes - context.tucss));
+    store_be16(header_, context.tucss + kTcpChecksum, pseudo.folded());
+}
+
 // [8254x] 3.5.3 to 3.5.7
 bool Transmit::gather_segment(GuestMemory const& memory) {
     TransmitPacket const& packet = transmit_.packet;
@@ -139,15 +215,21 @@ bool Transmit::gather_segment(GuestMemory const& memory) {
     pieces_.push_back(ConstByteSpan{header_}.first(header_bytes));
     frame_.bytes = header_bytes;
     std::uint32_t const payload = segment_payload();
-    std::uint32_t offset = packet.next_offset;
-    std::uint32_t left = payload;
-    for (std::size_t i = packet.next_fragment; left != 0; ++i, offset = 0) {
-        Fragment const& fragment = packet.fragments[i];
-        std::uint32_t const part = std::min(left, fragment.bytes - offset);
-        if (!add_pieces(memory, {fragment.start + offset, part})) return false;
-        left -= part;
-    }
+    if (!add_payload(memory, payload)) return false;
     edit_header(payload);
+    return true;
+}
+
+// The next `bytes` bytes of the packet's payload.
+bool Transmit::add_payload(GuestMemory const& memory, std::uint32_t bytes) {
+    TransmitPacket const& packet = transmit_.packet;
+    std::uint32_t offset = packet.next_offset;
+    for (std::size_t i = packet.next_fragment; bytes != 0; ++i, offset = 0) {
+        Fragment const& fragment = packet.fragments[i];
+        std::uint32_t const part = std::min(bytes, fragment.bytes - offset);
+        if (!add_pieces(memory, {fragment.start + offset, part})) return false;
+        bytes -= part;
+    }
     return true;
 }
 

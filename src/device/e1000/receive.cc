@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "device/e1000/checksum.h"
+#include "device/checksum.h"
 
 namespace backplane::e1000 {
 
@@ -132,7 +132,7 @@ ReceiveResult Receive::receive(Frame const& frame) {
     if (frame.bytes >= kMinimumFrameBytes || frame.bytes < kEthernetHeaderBytes) return receive_padded(frame);
     std::vector<ConstByteSpan> pieces{frame.pieces.begin(), frame.pieces.end()};
     pieces.push_back(ConstByteSpan{kZeros}.first(kMinimumFrameBytes - frame.bytes));
-    return receive_padded({pieces, kMinimumFrameBytes, frame.sent});
+    return receive_padded({pieces, kMinimumFrameBytes, frame.sent, frame.offload});
 }
 
 ReceiveResult Receive::receive_padded(Frame const& frame) {
@@ -295,7 +295,8 @@ ReceiveWriteBack Receive::checksum_status(Frame const& frame) const {
         if (header.folded() != 0xFFFF) result.errors |= kRxErrorIpe;
     }
     if ((wanted & kRxcsumTuofl) != 0) {
-        std::optional<bool> const is_right = check_transport(frame, *packet);
+        std::optional<bool> const is_right =
+            frame.offload.is_checked ? std::optional{true} : check_transport(frame, *packet);
         if (is_right) result.status |= kRxTcpcs;
         if (is_right && !*is_right) result.errors |= kRxErrorTcpe;
     }

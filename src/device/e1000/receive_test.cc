@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "device/e1000/checksum.h"
+#include "device/checksum.h"
 #include "device/e1000/testing.h"
 
 namespace backplane::e1000 {
@@ -237,6 +237,19 @@ TEST_F(ReceiveTest, ChecksumsAreChecked) {
     EXPECT_EQ(status_of(lying), (Result{kRxIxsm, 0})) << "longer than its frame";
     nic_.set(kRxcsum, 0);
     EXPECT_EQ(status_of(make_summed_tcp(501)), (Result{kRxIxsm, 0}));
+}
+
+TEST_F(ReceiveTest, WhatTheCarrierHasJustSummedIsNotSummedAgain) {
+    post(15);
+    nic_.set(kRxcsum, kRxcsumIpofl | kRxcsumTuofl);
+    std::vector<std::uint8_t> frame = make_summed_tcp(501);
+    std::memcpy(frame.data(), kMac.data(), 6);
+    frame[200] ^= 1;  // only to see that nobody looks
+    ConstByteSpan const piece = std::as_bytes(std::span{frame});
+    Frame const checked{{&piece, 1}, static_cast<std::uint32_t>(frame.size()), Ticks{}, {.is_checked = true}};
+    ASSERT_EQ(nic_.controller.receive(checked), ReceiveResult::landed);
+    EXPECT_EQ(nic_.rx_status(0).status & kRxTcpcs, kRxTcpcs);
+    EXPECT_EQ(nic_.rx_status(0).errors, 0);
 }
 
 TEST_F(ReceiveTest, PaddingBehindThePacketIsNotSummed) {

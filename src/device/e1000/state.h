@@ -100,7 +100,9 @@ std::size_t copy_head(Frame const& frame, ByteSpan into);
 /// A frame that left the ring and is on its way.
 struct FrameInFlight {
     std::uint64_t number{0};
-    std::uint32_t bytes{0};  ///< on the wire, FCS included
+    std::uint32_t bytes{0};       ///< on the wire, FCS included; of each but the last, when there are several
+    std::uint32_t count{1};       ///< segments that the carrier makes of it
+    std::uint32_t last_bytes{0};  ///< of the last of them
     Cast cast{Cast::unicast};
     bool is_last_segment{false};  ///< of a segmented packet
     bool delays_interrupt{false};

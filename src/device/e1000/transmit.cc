@@ -204,11 +204,13 @@ std::uint64_t Transmit::take_front() {
     is_gathered_ = false;
     FrameInFlight frame;
     frame.number = ++transmit_.taken_count;
-    frame.bytes = frame_.bytes + kFcsBytes;
+    frame.bytes = frame.last_bytes = frame_.bytes + kFcsBytes;
     frame.cast = cast_of(destination_of(frame_));
     TransmitPacket& packet = transmit_.packet;
     bool is_last = true;
-    if (packet.is_segmented) {
+    if (frame_.offload.segments != Offload::Segments::none) {
+        note_segments(frame);
+    } else if (packet.is_segmented) {
         advance_segment();
         is_last = packet.payload_taken == packet.bytes - packet.context.header_bytes;
         frame.is_last_segment = is_last;
@@ -217,6 +219,17 @@ std::uint64_t Transmit::take_front() {
     if (is_last) retire(frame.reports);
     transmit_.in_flight.push_back(std::move(frame));
     return transmit_.taken_count;
+}
+
+// What a whole packet is on a wire, for the statistics.
+void Transmit::note_segments(FrameInFlight& frame) const {
+    std::uint32_t const header = frame_.offload.header_bytes;
+    std::uint32_t const payload = frame_.bytes - header;
+    std::uint32_t const each = frame_.offload.segment_bytes;
+    frame.is_last_segment = true;
+    frame.count = (payload + each - 1) / each;
+    frame.bytes = header + each + kFcsBytes;
+    frame.last_bytes = header + payload - (frame.count - 1) * each + kFcsBytes;
 }
 
 // The packet's payload starts with the next segment now.
@@ -281,13 +294,16 @@ void Transmit::write_reports(GuestMemory& memory, std::vector<GuestPhys> const& 
 }
 
 void Transmit::count_frame(FrameInFlight const& frame) {
-    count(state_, kTpt);
-    count(state_, kGptc);
-    count_octets(state_, kTotl, frame.bytes);
-    count_octets(state_, kGotcl, frame.bytes);
-    count_size(state_, kPtc64, frame.bytes);
-    if (frame.cast == Cast::multicast) count(state_, kMptc);
-    if (frame.cast == Cast::broadcast) count(state_, kBptc);
+    for (std::uint32_t i = 1; i <= frame.count; ++i) {
+        std::uint32_t const bytes = i == frame.count ? frame.last_bytes : frame.bytes;
+        count(state_, kTpt);
+        count(state_, kGptc);
+        count_octets(state_, kTotl, bytes);
+        count_octets(state_, kGotcl, bytes);
+        count_size(state_, kPtc64, bytes);
+        if (frame.cast == Cast::multicast) count(state_, kMptc);
+        if (frame.cast == Cast::broadcast) count(state_, kBptc);
+    }
     if (frame.is_last_segment) count(state_, kTsctc);
 }
 

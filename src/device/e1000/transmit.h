@@ -30,6 +30,7 @@ class Transmit {
     void ring_written();
 
     /// As in FramePort.
+    void allow_unfinished_frames() { may_be_unfinished_ = true; }
     [[nodiscard]] Frame const* front();
     std::uint64_t take_front();
     void complete(std::uint64_t number);
@@ -52,6 +53,11 @@ class Transmit {
     [[nodiscard]] bool gather(GuestMemory const& memory);
     [[nodiscard]] bool gather_whole(GuestMemory const& memory);
     [[nodiscard]] bool gather_segment(GuestMemory const& memory);
+    [[nodiscard]] bool gather_unfinished(GuestMemory const& memory);
+    [[nodiscard]] bool may_leave_whole() const;
+    [[nodiscard]] bool may_leave_unsummed() const;
+    void edit_whole_header();
+    [[nodiscard]] bool add_payload(GuestMemory const& memory, std::uint32_t bytes);
     [[nodiscard]] bool load_header(GuestMemory const& memory);
     void edit_header(std::uint32_t payload_bytes);
     void edit_ip_header();
@@ -67,6 +73,7 @@ class Transmit {
     void pad();
 
     // Leaving the ring.
+    void note_segments(FrameInFlight& frame) const;
     void advance_segment();
     void retire(std::vector<GuestPhys>& reports);
     void drop_packet(GuestMemory& memory);
@@ -79,6 +86,8 @@ class Transmit {
     Wiring& wiring_;
     Interrupts& interrupts_;
     GuestErrors& errors_;
+
+    bool may_be_unfinished_{false};
 
     // The gathered frame; means nothing while is_gathered_ is false.
     bool is_gathered_{false};

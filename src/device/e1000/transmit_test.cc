@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "device/e1000/testing.h"
+#include "device/segmenter.h"
 
 namespace backplane::e1000 {
 namespace {
@@ -234,6 +235,81 @@ TEST_F(TransmitTest, SegmentationCutsEditsAndSums) {
     EXPECT_EQ(nic_.get(kTsctc), 1U);
     EXPECT_EQ(nic_.get(kTpt), 3U);
     EXPECT_EQ(nic_.get(kGotcl), kPayload + 3 * 58);
+}
+
+TEST_F(TransmitTest, ACarrierThatCutsGetsThePacketWhole) {
+    constexpr std::uint32_t kPayload = 2500;
+    constexpr std::uint32_t kMss = 1000;
+    nic_.controller.allow_unfinished_frames();
+    put_tcp_for_segmentation(kPayload);
+    describe_segmentation(54, kMss);
+    nic_.describe(kTxBuffers, kData | kTxTse | kTxIfcs | 54, kIxsm | kTxsm);
+    nic_.describe(kTxBuffers + 54, kData | kTxTse | kTxIfcs | kTxEop | kTxRs | kPayload);
+    nic_.send();
+    std::vector<std::uint8_t> const whole = front_bytes();
+    ASSERT_EQ(whole.size(), 54 + kPayload);
+    EXPECT_EQ(get_be16(whole, kIp + 2), 40 + kPayload) << "as the receiver's stack expects it";
+    EXPECT_TRUE(has_right_ip_sum(whole));
+    Offload const offload = front()->offload;
+    EXPECT_EQ(offload, (Offload{.needs_checksum = true,
+                                .segments = Offload::Segments::tcp_ipv4,
+                                .checksum_start = kTransport,
+                                .checksum_offset = 16,
+                                .segment_bytes = kMss,
+                                .header_bytes = 54}));
+    GuestMemory const& memory = *nic_.machine.dma();
+    EXPECT_EQ(front()->pieces[1].data(), memory.readable(GuestPhys{kTxBuffers + 54}, 1).data()) << "payload in place";
+
+    Segmenter segmenter;
+    ASSERT_EQ(segmenter.start(*front()), 3U);
+    for (std::uint32_t i = 0; i < 3; ++i) {
+        std::vector<std::uint8_t> const segment = bytes_in(segmenter.segment(i));
+        EXPECT_TRUE(has_right_ip_sum(segment));
+        EXPECT_TRUE(has_right_tcp_sum(segment));
+    }
+    EXPECT_EQ(nic_.controller.take_front(), 1U);
+    EXPECT_EQ(front(), nullptr);
+    nic_.controller.complete_transmit(1);
+    EXPECT_TRUE(nic_.tx_done(2));
+    EXPECT_EQ(nic_.get(kTsctc), 1U);
+    EXPECT_EQ(nic_.get(kTpt), 3U) << "the statistics count what is on a wire";
+    EXPECT_EQ(nic_.get(kGotcl), kPayload + 3 * 58);
+}
+
+TEST_F(TransmitTest, ACarrierThatSumsGetsTheFrameUnsummed) {
+    nic_.controller.allow_unfinished_frames();
+    std::vector<std::uint8_t> frame = make_tcp(100);
+    put_be16(frame, kTransport + 16, plain_sum(frame, 0, 0, pseudo_sum(frame) + 120));
+    nic_.machine.put_bytes(kTxBuffers, std::as_bytes(std::span{frame}));
+    nic_.describe(kTcpOffsets, kContext);
+    nic_.describe(kTxBuffers, kData | kTxIfcs | kTxEop | kTxVle | static_cast<std::uint32_t>(frame.size()), kTxsm);
+    nic_.send();
+    ASSERT_NE(front(), nullptr);
+    EXPECT_EQ(front()->offload, (Offload{.needs_checksum = true, .checksum_start = 38, .checksum_offset = 16}));
+    Segmenter segmenter;
+    ASSERT_EQ(segmenter.start(*front()), 1U);
+    std::vector<std::uint8_t> summed = bytes_in(segmenter.segment(0));
+    summed.erase(summed.begin() + 12, summed.begin() + 16);  // the VLAN tag
+    EXPECT_TRUE(has_right_tcp_sum(summed));
+}
+
+TEST_F(TransmitTest, WhatTheCarrierCannotCutIsCutHere) {
+    nic_.controller.allow_unfinished_frames();
+    put_tcp_for_segmentation(400);
+    auto const expect_segment = [&](std::uint64_t offsets, std::uint32_t mss, std::uint32_t options) {
+        nic_.describe(offsets, kContext | kTxTse | kTxContextTcp | kTxContextIp, 54U << 8 | mss << 16);
+        nic_.describe(kTxBuffers, kData | kTxTse | kTxIfcs | kTxEop | 454, options);
+        nic_.send();
+        ASSERT_NE(front(), nullptr);
+        EXPECT_EQ(front()->offload, Offload{});
+        EXPECT_EQ(front()->bytes, 54 + mss);
+        while (front() != nullptr) nic_.controller.take_front();
+    };
+    expect_segment(kTcpOffsets, 63, kIxsm | kTxsm);                     // more frames than are worth it
+    expect_segment(kTcpOffsets, 100, kTxsm);                            // without the IP header's checksum
+    expect_segment(kTcpOffsets, 100, kIxsm);                            // without TCP's
+    expect_segment(kTcpOffsets | 0xFFFFULL << 48, 100, kIxsm | kTxsm);  // a sum that ends before the frame
+    expect_segment((kTcpOffsets & ~0xFFULL) | 16, 100, kIxsm | kTxsm);  // an IP header that is none
 }
 
 TEST_F(TransmitTest, SegmentationOfUdpOverIpv6WritesBothLengths) {

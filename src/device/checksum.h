@@ -1,4 +1,4 @@
-// The two sums that the controller computes over frames: the Internet checksum and the Ethernet FCS.
+// The two sums over frames that network devices compute: the Internet checksum and the Ethernet FCS.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 
-namespace backplane::e1000 {
+namespace backplane {
 
 using Pieces = std::span<ConstByteSpan const>;
 
@@ -39,4 +39,4 @@ class FrameCheck {
     std::uint32_t crc_{0xFFFFFFFF};
 };
 
-}  // namespace backplane::e1000
+}  // namespace backplane

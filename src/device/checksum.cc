@@ -1,10 +1,10 @@
-#include "device/e1000/checksum.h"
+#include "device/checksum.h"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 
-namespace backplane::e1000 {
+namespace backplane {
 
 namespace {
 
@@ -87,4 +87,4 @@ void FrameCheck::add(ConstByteSpan bytes) {
     crc_ = crc;
 }
 
-}  // namespace backplane::e1000
+}  // namespace backplane

@@ -1,4 +1,4 @@
-#include "device/e1000/checksum.h"
+#include "device/checksum.h"
 
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 
 #include "device/e1000/testing.h"
 
-namespace backplane::e1000 {
+namespace backplane {
 namespace {
 
-using namespace testing;
+using namespace e1000::testing;
 
 TEST(InternetSum, ExampleOfRfc1071) {
     std::vector<std::uint8_t> const bytes = {0x00, 0x01, 0xF2, 0x03, 0xF4, 0xF5, 0xF6, 0xF7};
@@ -58,4 +58,4 @@ TEST(FrameCheck, EightBytesAtATimeEqualOneAtATime) {
 }
 
 }  // namespace
-}  // namespace backplane::e1000
+}  // namespace backplane
