@@ -24,7 +24,7 @@ assert report["schema"] == 1 and report["ending"] == "all_off", report["ending"]
 machines = {machine["name"]: machine for machine in report["machines"]}
 assert list(machines) == ["alpha", "beta", "idle"]
 for name, machine in machines.items():
-    assert machine["state"] == "powered off", name
+    assert machine["state"] == "powered_off", name
     assert machine["instructions"] > 10_000_000, name
 assert machines["idle"]["idle_share"] > 0.5, machines["idle"]["idle_share"]
 for name in ("alpha", "beta"):
