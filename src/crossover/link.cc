@@ -12,14 +12,34 @@ Link::~Link() {
     for (Port const& port : ports_) port.device->set_observer(nullptr);
 }
 
-PortIndex Link::attach(MachineId machine, FramePort& port, std::string name) {
+namespace {
+
+/// In the delivery order, what is no machine comes after all machines.
+constexpr MachineId kNoMachine{0xFFFF};
+
+std::uint64_t sum(std::vector<PortReport> const& ports, std::uint64_t PortReport::*count) {
+    std::uint64_t total = 0;
+    for (PortReport const& port : ports) total += port.*count;
+    return total;
+}
+
+}  // namespace
+
+PortIndex Link::attach(MachineId machine, FramePort& port, std::string name, PortOptions options) {
     PortIndex const index = detector_.add(port.mac());
-    ports_.push_back({.device = &port, .machine = machine, .index = index});
+    detector_.set_default_mapping(index, std::move(options.device));
+    bool const may_delay = options.impairment.latency > options_.longest_hold || options.impairment.reorder != 0;
+    ports_.push_back({.device = &port,
+                      .machine = machine,
+                      .index = index,
+                      .group = group_number(options.group),
+                      .impairer = Impairer{options.impairment, options.seed, options_.longest_hold}});
     report_.ports.push_back({.machine = machine, .name = std::move(name)});
-    for (Port& each : ports_) {
+    if (may_delay) add_delay_line(index);
+    for_each_sender([this](Port& each) {
         each.missing.reserve(ports_.size());
         each.landings.reserve(ports_.size());
-    }
+    });
     port.set_observer(this);
     port.allow_unfinished_frames();
     port.set_carrier(carrier_ == Carrier::up);
@@ -27,7 +47,80 @@ PortIndex Link::attach(MachineId machine, FramePort& port, std::string name) {
     return index;
 }
 
+PortIndex Link::attach_service(FramePort& port, std::string name) {
+    return attach_outside(detector_.add_service(port.mac()), port, std::move(name));
+}
+
+PortIndex Link::attach_uplink(FramePort& port, std::string name) {
+    return attach_outside(detector_.add_uplink(), port, std::move(name));
+}
+
+PortIndex Link::attach_outside(PortIndex index, FramePort& port, std::string name) {
+    ports_.push_back({.device = &port, .machine = kNoMachine, .index = index, .impairer = Impairer{{}, 0, Ticks{}}});
+    report_.ports.push_back({.machine = kNoMachine, .name = std::move(name)});
+    for_each_sender([this](Port& each) {
+        each.missing.reserve(ports_.size());
+        each.landings.reserve(ports_.size());
+    });
+    port.set_observer(this);
+    port.set_carrier(carrier_ == Carrier::up);
+    port_changed();
+    return index;
+}
+
+void Link::add_delay_line(PortIndex index) {
+    delay_lines_.push_back(std::make_unique<DelayLine>(options_.most_stored_bytes));
+    DelayLine& line = *delay_lines_.back();
+    port(index).delay_line = &line;
+    delayed_.push_back({.device = &line,
+                        .machine = port(index).machine,
+                        .index = index,
+                        .source = Source::delay_line,
+                        .group = port(index).group,
+                        .impairer = Impairer{{}, 0, Ticks{}}});
+}
+
+std::uint32_t Link::group_number(std::string const& name) {
+    if (name.empty()) return 0;
+    auto const found = std::ranges::find(groups_, name);
+    auto const number = static_cast<std::uint32_t>(found - groups_.begin()) + 1;
+    if (found == groups_.end()) groups_.push_back(name);
+    return number;
+}
+
+void Link::couple(PortIndex one, PortIndex other) {
+    if (!detector_.couple(one, other)) return;
+    map_to(one, {Destination::Kind::one, other});
+    map_to(other, {Destination::Kind::one, one});
+}
+
+void Link::compare_default_mappings() {
+    for (Port const& each : ports_) {
+        if (detector_.default_mapping(each.index).empty() || detector_.partner(each.index)) continue;
+        if (auto const uplink = detector_.uplink()) map_to(each.index, {Destination::Kind::outside, *uplink});
+        if (auto const peer = detector_.only_other_on_device(each.index)) {
+            map_to(each.index, {Destination::Kind::one, *peer});
+        }
+    }
+}
+
+/// A delay line has a mapping of its own, which lasts as its port's does.
+void Link::map_to(PortIndex index, Destination to) {
+    port(index).mapping.map_lasting(to);
+    for (Port& each : delayed_) {
+        if (each.index == index) each.mapping.map_lasting(to);
+    }
+}
+
 void Link::set_carrier(Carrier carrier) {
+    if (carrier == Carrier::down && carrier_ == Carrier::up) {
+        ++report_.cuts;
+        for (Port& each : delayed_) {
+            each.missing.clear();  // counted as cut, not as withdrawn
+            if (each.mapping.holds_head()) withdraw(each);
+            report_.drops.cut += port(each.index).delay_line->clear();
+        }
+    }
     carrier_ = carrier;
     for (Port const& port : ports_) port.device->set_carrier(carrier == Carrier::up);
     port_changed();
@@ -47,22 +140,39 @@ void Link::deliver(Ticks barrier) {
 
 void Link::begin_barrier(Ticks barrier) {
     changed_.store(false, std::memory_order_relaxed);
+    change_carrier(barrier);
     for (Port& each : ports_) {
-        each.budget = kCopiesPerBarrier;
         each.full = false;
         detector_.set_current(each.index, each.device->mac());
-        complete(each, barrier);
     }
-    for (Port& each : ports_) look_at_head(each, barrier);
+    for_each_sender([&](Port& each) {
+        each.budget = kCopiesPerBarrier;
+        complete(each, barrier);
+    });
+    for_each_sender([&](Port& each) { look_at_head(each, barrier); });
 }
 
 void Link::end_barrier(Ticks barrier) {
     next_deadline_ = Ticks::never();
-    for (Port const& each : ports_) {
+    for_each_sender([&](Port const& each) {
         next_deadline_ = std::min(next_deadline_, each.next_visit);
         if (!each.unread.empty()) next_deadline_ = std::min(next_deadline_, each.unread.front().deadline);
+    });
+    // What was stored in this barrier was not there when its delay line was looked at.
+    if (carrier_ == Carrier::up) {
+        for (auto const& line : delay_lines_) next_deadline_ = std::min(next_deadline_, line->next_arrival());
     }
     has_leftover_ = next_deadline_ <= barrier;
+    if (next_carrier_change_ < options_.carrier_changes.size()) {
+        next_deadline_ = std::min(next_deadline_, options_.carrier_changes[next_carrier_change_].time);
+    }
+}
+
+void Link::change_carrier(Ticks barrier) {
+    auto const& changes = options_.carrier_changes;
+    while (next_carrier_change_ < changes.size() && changes[next_carrier_change_].time <= barrier) {
+        set_carrier(changes[next_carrier_change_++].carrier);
+    }
 }
 
 /// Decides whether the head of the port's ring can be served in this barrier, and if not, when to look again.
@@ -74,18 +184,25 @@ void Link::look_at_head(Port& sender, Ticks barrier) {
     if (sender.mapping.holds_head() && (frame == nullptr || !sender.mapping.is_head(*frame))) withdraw(sender);
     if (frame == nullptr) return;
     if (!sender.unread.empty() && sender.unread.size() + ports_.size() > kMostUnread) return;  // its deadline calls
-    sender.sent = frame->sent;
-    sender.next_visit = std::max(frame->sent, barrier);
-    sender.ready = frame->sent <= barrier && sender.budget != 0;
+    sender.sent = sender.impairer.is_none() ? frame->sent : plan_of(sender, *frame).leaves;
+    sender.next_visit = std::max(sender.sent, barrier);
+    sender.ready = sender.sent <= barrier && sender.budget != 0;
+}
+
+/// Made once for each frame; a reset of the sender that puts another frame there makes a new one.
+FramePlan const& Link::plan_of(Port& sender, Frame const& frame) {
+    bool const is_known = sender.planned && sender.planned->sent == frame.sent && sender.planned->bytes == frame.bytes;
+    if (!is_known) sender.planned = {frame.sent, frame.bytes, sender.impairer.plan(frame)};
+    return sender.planned->plan;
 }
 
 /// The port whose head is next in the delivery order, or null. The position in the ring needs no comparison.
 Link::Port* Link::earliest() {
     Port* first = nullptr;
-    auto const key = [](Port const& port) { return std::tuple{port.sent, port.machine, port.index}; };
-    for (Port& each : ports_) {
+    auto const key = [](Port const& port) { return std::tuple{port.sent, port.machine, port.index, port.source}; };
+    for_each_sender([&](Port& each) {
         if (each.ready && (first == nullptr || key(each) < key(*first))) first = &each;
-    }
+    });
     return first;
 }
 
@@ -94,39 +211,159 @@ void Link::serve(Port& sender, Ticks barrier) {
     if (frame == nullptr) return look_at_head(sender, barrier);
     if (sender.mapping.holds_head()) {
         sender.mapping.resume(*frame);
-    } else {
-        open(sender, *frame, barrier);
+    } else if (!begin(sender, *frame, barrier)) {
+        return wait_for_room(sender);
     }
     std::uint32_t const frame_bytes = frame->bytes;
     sender.budget -= std::min(sender.budget, std::max<std::uint32_t>(1, sender.missing.size()));
     copy_to_missing(sender, *frame);
     give_up(sender, barrier);
     if (!sender.missing.empty()) return hold(sender);
+    if (std::exchange(sender.repeats, false)) return land_again(sender, barrier);
     finish(sender, frame_bytes, barrier);
     look_at_head(sender, barrier);
 }
 
-/// Finds out whom a frame is for. One that is for nobody is mapped to nobody: it only leaves its ring.
-void Link::open(Port& sender, Frame const& frame, Ticks barrier) {
+/// Finds out whom a frame is for and what becomes of it. One that is for nobody is mapped to nobody: it only leaves
+/// its ring. \return false when it has to stay there, because the store is full
+bool Link::begin(Port& sender, Frame const& frame, Ticks barrier) {
+    FrameRecord const record = examine(sender, frame);
+    if (record.fate == FrameFate::delayed && !sender.delay_line->has_room(frame.bytes)) return false;
+    if (recorder_ != nullptr && sender.source == Source::ring) recorder_->record(record);
+    switch (record.fate) {
+        case FrameFate::sent:
+            open(sender, frame, record.to, barrier);
+            break;
+        case FrameFate::delayed:
+            store(sender, frame, barrier);
+            break;
+        default:
+            drop(record.fate);
+    }
+    return true;
+}
+
+FrameRecord Link::examine(Port& sender, Frame const& frame) {
     auto const address = destination_of(frame);
     Destination const to = address ? detector_.find(*address, sender.index) : Destination{};
+    return {sender.index, to, fate_of(sender, frame, to), frame};
+}
+
+FrameFate Link::fate_of(Port& sender, Frame const& frame, Destination to) {
+    if (is_spoofed(sender, frame)) return FrameFate::spoofed;
+    if (to.kind == Destination::Kind::nobody) return FrameFate::nobody;
+    if (to.kind != Destination::Kind::group && !may_reach(sender, port(to.port))) return FrameFate::isolated;
+    if (sender.impairer.is_none()) return FrameFate::sent;
+    FramePlan const& plan = plan_of(sender, frame);
+    if (plan.is_lost) return FrameFate::lost;
+    return plan.arrives > plan.leaves ? FrameFate::delayed : FrameFate::sent;
+}
+
+bool Link::is_spoofed(Port const& sender, Frame const& frame) const {
+    if (options_.source_check == SourceCheck::off || !detector_.is_machine(sender.index)) return false;
+    auto const source = source_of(frame);
+    return !source || !detector_.is_given(sender.index, *source);
+}
+
+bool Link::may_reach(Port const& sender, Port const& receiver) const {
+    return sender.group == 0 || receiver.group == 0 || sender.group == receiver.group;
+}
+
+void Link::drop(FrameFate fate) {
+    switch (fate) {
+        case FrameFate::lost:
+            ++report_.drops.lost;
+            break;
+        case FrameFate::spoofed:
+            ++report_.drops.spoofed;
+            break;
+        case FrameFate::isolated:
+            ++report_.drops.isolated;
+            break;
+        case FrameFate::nobody:
+        case FrameFate::sent:
+        case FrameFate::delayed:
+            ++report_.drops.no_destination;
+            break;
+    }
+}
+
+void Link::open(Port& sender, Frame const& frame, Destination to, Ticks barrier) {
     sender.expires = barrier + options_.wait;
+    add_receivers(sender, to);
+    sender.repeats = sender.planned && sender.planned->plan.is_doubled;
+    count_detection(sender, to);
+    sender.mapping.map_head(frame, to);
+    note_remaps(sender);
+}
+
+void Link::add_receivers(Port& sender, Destination to) {
+    for (Port const& each : ports_) {
+        bool const is_meant = to.kind == Destination::Kind::group
+                                  ? each.index != sender.index && may_reach(sender, each)
+                                  : each.index == to.port;
+        if (is_meant) sender.missing.push_back({each.index});
+    }
+}
+
+void Link::count_detection(Port const& sender, Destination to) {
     switch (to.kind) {
         case Destination::Kind::nobody:
-            ++report_.drops.no_destination;
-            return;
-        case Destination::Kind::one:
-            ++report_.crosstalk_hits;
-            sender.missing.push_back({to.port});
             break;
         case Destination::Kind::group:
             ++report_.group_frames;
-            for (Port const& each : ports_) {
-                if (each.index != sender.index) sender.missing.push_back({each.index});
+            break;
+        case Destination::Kind::outside:
+            ++report_.outside_frames;
+            ++report_of(sender.index).frames_to_outside;
+            break;
+        case Destination::Kind::one:
+            if (!detector_.is_machine(sender.index)) break;
+            ++report_.crosstalk_hits;
+            switch (detector_.detected_by(sender.index, to.port)) {
+                case DetectedBy::destination:
+                    ++report_.detected.destination;
+                    break;
+                case DetectedBy::default_mapping:
+                    ++report_.detected.default_mapping;
+                    break;
+                case DetectedBy::configuration:
+                    ++report_.detected.configuration;
+                    break;
             }
             break;
     }
-    sender.mapping.map_head(frame, to);
+}
+
+void Link::note_remaps(Port const& sender) {
+    if (sender.source != Source::ring) return;
+    PortReport& of_port = report_of(sender.index);
+    of_port.remaps_to_uplink = sender.mapping.remaps_to_uplink();
+    of_port.remaps_to_peer = sender.mapping.remaps_to_peer();
+    report_.remaps_to_uplink = sum(report_.ports, &PortReport::remaps_to_uplink);
+    report_.remaps_to_peer = sum(report_.ports, &PortReport::remaps_to_peer);
+}
+
+/// Copies the frame, for once not into a guest.
+void Link::store(Port& sender, Frame const& frame, Ticks barrier) {
+    FramePlan const& plan = plan_of(sender, frame);
+    int const times = plan.is_doubled ? 2 : 1;
+    // A frame that waited for room may be due already; it must not overtake one that waits at the far end.
+    Ticks const arrival = std::max(plan.arrives, barrier);
+    for (int i = 0; i < times; ++i) sender.delay_line->push(frame, arrival);
+    report_.doubled_frames += plan.is_doubled ? 1 : 0;
+    ++report_.delayed_frames;
+    report_.copies += times;
+    report_.copied_bytes += std::uint64_t{frame.bytes} * times;
+    std::uint64_t stored_bytes = 0;
+    for (auto const& line : delay_lines_) stored_bytes += line->stored_bytes();
+    report_.stored_bytes_peak = std::max(report_.stored_bytes_peak, stored_bytes);
+}
+
+/// Leaves the head in its ring until something has left the store.
+void Link::wait_for_room(Port& sender) {
+    sender.ready = false;
+    sender.next_visit = sender.delay_line->next_arrival();
 }
 
 /// Tries every receiver that has not had the frame; keeps those without a buffer, in their order.
@@ -151,7 +388,7 @@ ReceiveResult Link::copy_to(Port& sender, Missing& missing, Frame const& frame) 
             ++report_.drops.refused;
             break;
         case ReceiveResult::landed:
-            if (options_.completion == Completion::read) {
+            if (options_.completion == Completion::read && sender.source == Source::ring) {
                 sender.landings.push_back({missing.receiver, to.device->landed_count()});
             }
             break;
@@ -194,11 +431,15 @@ ReceiveResult Link::land_segments(Port& sender, Missing& missing, Frame const& f
 
 void Link::count_landing(PortIndex receiver, Frame const& landed) {
     port(receiver).stalled = false;
+    ++report_of(receiver).frames_received;
+    report_of(receiver).bytes_received += landed.bytes;
+    if (!detector_.is_machine(receiver)) {
+        ++report_.outside_deliveries;
+        return;
+    }
     ++report_.deliveries;
     ++report_.copies;
     report_.copied_bytes += landed.bytes;
-    ++report_of(receiver).frames_received;
-    report_of(receiver).bytes_received += landed.bytes;
 }
 
 /// Drops the frame for the receivers that had their time. A receiver that let one frame expire has no more time to
@@ -223,6 +464,13 @@ void Link::hold(Port& sender) {
     if (!std::exchange(sender.waited, true)) ++report_.waited_frames;
 }
 
+/// The head has landed everywhere and does so once more: its next visit finds the receivers missing again.
+void Link::land_again(Port& sender, Ticks barrier) {
+    ++report_.doubled_frames;
+    add_receivers(sender, sender.mapping.peer());
+    look_at_head(sender, barrier);
+}
+
 /// Takes the head off its ring and, when nothing is left to wait for, tells the sender.
 void Link::finish(Port& sender, std::uint32_t frame_bytes, Ticks barrier) {
     sender.taken = sender.device->take_front();
@@ -232,11 +480,13 @@ void Link::finish(Port& sender, std::uint32_t frame_bytes, Ticks barrier) {
     }
     sender.landings.clear();
     sender.waited = false;
+    sender.planned.reset();
+    complete(sender, barrier);
+    if (sender.source == Source::delay_line) return;  // counted when it left its ring
     ++report_.frames;
     report_.bytes += frame_bytes;
     ++report_of(sender.index).frames_sent;
     report_of(sender.index).bytes_sent += frame_bytes;
-    complete(sender, barrier);
 }
 
 void Link::withdraw(Port& sender) {
@@ -244,6 +494,8 @@ void Link::withdraw(Port& sender) {
     sender.missing.clear();
     sender.landings.clear();
     sender.waited = false;
+    sender.repeats = false;
+    sender.planned.reset();
     sender.mapping.withdraw_head();
 }
 
