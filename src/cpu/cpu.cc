@@ -81,6 +81,7 @@ void Cpu::mode_changed() {
 std::uint64_t Cpu::address_other(Op const* op, std::uint64_t offset) const {
     switch (op->form) {
         case AddressForm::flat64: break;
+        case AddressForm::far64: offset += std::uint64_t{1} << 32; break;
         case AddressForm::wrap32: offset = static_cast<std::uint32_t>(offset); break;
         case AddressForm::legacy32: return static_cast<std::uint32_t>(offset + segment_base_[op->segment]);
         case AddressForm::legacy16: return static_cast<std::uint32_t>(static_cast<std::uint16_t>(offset) + segment_base_[op->segment]);
@@ -93,6 +94,7 @@ std::uint64_t Cpu::effective_address(Op const* op) const {
                                  static_cast<std::uint64_t>(static_cast<std::int64_t>(op->disp));
     switch (op->form) {
         case AddressForm::flat64: return offset;
+        case AddressForm::far64: return offset + (std::uint64_t{1} << 32);
         case AddressForm::wrap32:
         case AddressForm::legacy32: return static_cast<std::uint32_t>(offset);
         case AddressForm::legacy16: return static_cast<std::uint16_t>(offset);

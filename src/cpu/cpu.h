@@ -439,7 +439,7 @@ extern template bool Cpu::store_slow(std::uint64_t, std::uint64_t);
 #define BACKPLANE_NEXT(cpu, op) return (op)[1].run((cpu), (op) + 1)
 #endif
 #else
-#define BACKPLANE_NEXT(cpu, op) return (op) + 1
+#define BACKPLANE_NEXT(cpu, op) return static_cast<void>(cpu), (op) + 1
 #endif
 
 }  // namespace backplane

@@ -89,6 +89,8 @@ void lower_memory(Op& op, ZydisDecodedInstruction const& instruction, ZydisDecod
             op.scale = log2_of(memory.scale) & 3;
         }
         op.disp = static_cast<std::int32_t>(displacement);
+        // From the trace's start it is further to the operand than from the end of the instruction.
+        if (displacement > std::numeric_limits<std::int32_t>::max() && op.form == AddressForm::flat64) op.form = AddressForm::far64;
         break;
     }
 }

@@ -71,6 +71,12 @@ bool can_go(T target) {
     return sizeof(T) != 8 || Cpu::is_canonical(target);
 }
 Op const* refuse(Cpu& cpu, Op const* op) { return cpu.raise(op, ExceptionVector::general_protection); }
+/// A CALL tries the stack first.
+template <typename T>
+Op const* refuse_call(Cpu& cpu, Op const* op) {
+    if (!cpu.may_store(cpu.stack_address(cpu.stack_pointer_minus(sizeof(T))), sizeof(T))) return cpu.leave_stack(op);
+    return refuse(cpu, op);
+}
 
 template <typename T>
 Op const* jmp_reg(Cpu& cpu, Op const* op) {
@@ -101,7 +107,7 @@ Op const* call_relative(Cpu& cpu, Op const* op) {
 template <typename T>
 Op const* call_reg(Cpu& cpu, Op const* op) {
     T const target = cpu.reg<T>(op->src);
-    if (!can_go<T>(target)) [[unlikely]] return refuse(cpu, op);
+    if (!can_go<T>(target)) [[unlikely]] return refuse_call<T>(cpu, op);
     if (!push_return_address<T>(cpu, op)) [[unlikely]] return cpu.leave_stack(op);
     return cpu.jump(op, target);
 }
@@ -109,7 +115,7 @@ template <typename T>
 Op const* call_mem(Cpu& cpu, Op const* op) {
     auto const target = cpu.load<T>(cpu.address(op));
     if (!target.ok) [[unlikely]] return cpu.leave(op);
-    if (!can_go<T>(target.value)) [[unlikely]] return refuse(cpu, op);
+    if (!can_go<T>(target.value)) [[unlikely]] return refuse_call<T>(cpu, op);
     if (!push_return_address<T>(cpu, op)) [[unlikely]] return cpu.leave_stack(op);
     return cpu.jump(op, target.value);
 }

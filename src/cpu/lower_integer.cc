@@ -297,11 +297,13 @@ Op const* bit_test(Cpu& cpu, Op const* op) {
         cpu.flags.set_carry((value & mask) != 0);
         if constexpr (K != BitTest::test) cpu.set_reg<T>(op->dst, changed<K>(value, mask));
     } else {
-        std::uint64_t address = cpu.address(op);
+        std::uint64_t where = cpu.effective_address(op);
         // With a register the bit string reaches beyond the operand, in both directions.
         if constexpr (F == Form::mem_reg)
-            address += static_cast<std::uint64_t>((static_cast<std::int64_t>(static_cast<std::make_signed_t<T>>(offset)) >> std::countr_zero(kBits)) * static_cast<std::int64_t>(sizeof(T)));
-        if (op->form != AddressForm::flat64) address = static_cast<std::uint32_t>(address);
+            where += static_cast<std::uint64_t>((static_cast<std::int64_t>(static_cast<std::make_signed_t<T>>(offset)) >> std::countr_zero(kBits)) * static_cast<std::int64_t>(sizeof(T)));
+        if (op->form == AddressForm::legacy16) where = static_cast<std::uint16_t>(where);
+        if (op->form == AddressForm::legacy32 || op->form == AddressForm::wrap32) where = static_cast<std::uint32_t>(where);
+        std::uint64_t const address = cpu.segment_linear(op->segment, where);
         auto const loaded = K == BitTest::test ? cpu.load<T>(address) : cpu.load_to_modify<T>(address);
         if (!loaded.ok) [[unlikely]] return cpu.leave(op);
         if constexpr (K != BitTest::test)

@@ -335,6 +335,11 @@ void lower_leave(Lowering& lowering) {
 template <typename T>
 Op const* enter_frame(Cpu& cpu, Op const* op) {
     unsigned const level = op->aux & 31;
+    // What was copied could have been what is still to be copied, so it must not begin twice.
+    if (level > 1 && !cpu.is_alone()) {
+        cpu.ask_to_run_alone();
+        return cpu.leave(op);
+    }
     std::uint64_t top = cpu.stack_pointer_minus(sizeof(T));
     if (!cpu.store<T>(cpu.stack_address(top), cpu.reg<T>(rbp * 8))) [[unlikely]] return cpu.leave_stack(op);
     std::uint64_t const frame = top;

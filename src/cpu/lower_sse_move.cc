@@ -48,7 +48,7 @@ Op const* store_xmm(Cpu& cpu, Op const* op) {
         return raise_simd_unavailable(cpu, op);
     std::uint64_t const address = cpu.address(op);
     if (kAlignment == Alignment::sixteen && (address & 15) != 0) [[unlikely]] {
-        note_misaligned(cpu, op, address);
+        note_misaligned(cpu);
         return cpu.leave(op);
     }
     if (!store_vector(cpu, address, read_xmm(cpu, op->src))) [[unlikely]]

@@ -5,7 +5,7 @@ namespace backplane {
 
 namespace {
 
-[[nodiscard]] constexpr std::uint32_t dword_of(Vector128 value, unsigned index) {
+[[nodiscard]] std::uint32_t dword_of(Vector128 value, unsigned index) {
     return static_cast<std::uint32_t>(value[index >> 1 & 1] >> 32 * (index & 1));
 }
 [[nodiscard]] constexpr std::uint64_t pair(std::uint32_t low, std::uint32_t high) {

@@ -119,16 +119,20 @@ Op const* test_zero(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 
-/// The class of ST(0), and its sign in C1; "empty" is a class.
-Op const* examine(Cpu& cpu, Op const* op) {
-    if (!x87_ready(cpu)) [[unlikely]]
-        return raise_x87_unavailable(cpu, op);
-    note_instruction(cpu, op);
-    X87State& state = cpu.x87();
+/// The class of ST(0), and its sign in C1; "empty" is a class. In a function of its own: a handler with the host's
+/// operands among its locals could not end in a tail call.
+[[gnu::noinline]] void classify_top(X87State& state) {
     HostX87 host{.st0 = read_st(state, 0), .control = state.control};
     fxam(host);
     if (is_empty(state, 0)) host.status = static_cast<std::uint16_t>((host.status & x87::kC1) | x87::kC0 | x87::kC3);
     take_status(state, host, kCompared);
+}
+
+Op const* examine(Cpu& cpu, Op const* op) {
+    if (!x87_ready(cpu)) [[unlikely]]
+        return raise_x87_unavailable(cpu, op);
+    note_instruction(cpu, op);
+    classify_top(cpu.x87());
     BACKPLANE_NEXT(cpu, op);
 }
 

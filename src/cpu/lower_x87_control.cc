@@ -235,12 +235,13 @@ void get_registers(X87State& state, StateImage const& image, Layout layout) {
     }
 }
 
-// As AMD's processors do it: the first byte is tried, then the last one, then what lies between.
-bool may_store_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
-    return cpu.may_store(address, 1) && may_store_end(cpu, address, bytes);
+// As AMD's processors do it: the first field is tried, then the last byte, then what lies between.
+bool may_store_ends(Cpu& cpu, std::uint64_t address, Layout layout, std::uint32_t bytes) {
+    return cpu.may_store(address, layout.field_bytes) && may_store_end(cpu, address, bytes);
 }
-bool may_load_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
-    return cpu.load<std::uint8_t>(address).ok && may_load_end(cpu, address, bytes);
+bool may_load_ends(Cpu& cpu, std::uint64_t address, Layout layout, std::uint32_t bytes) {
+    std::uint32_t first = 0;
+    return cpu.load_bytes(address, &first, layout.field_bytes) && may_load_end(cpu, address, bytes);
 }
 
 // Each runs in a function of its own: a handler with large locals could not end in a tail call.
@@ -248,7 +249,7 @@ bool may_load_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
     StateImage image;
     Layout const layout = layout_of(cpu, op);
     put_environment(image, cpu.x87(), layout);
-    if (!may_store_ends(cpu, cpu.address(op), layout.bytes())) return false;
+    if (!may_store_ends(cpu, cpu.address(op), layout, layout.bytes())) return false;
     if (!cpu.store_bytes(cpu.address(op), image.data(), layout.bytes())) return false;
     cpu.x87().control |= x87::kExceptions;
     cpu.x87().status = x87_status_word(cpu.x87().status, cpu.x87().control);
@@ -259,7 +260,7 @@ bool may_load_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
     Layout const layout = layout_of(cpu, op);
     put_environment(image, cpu.x87(), layout);
     put_registers(image, cpu.x87(), layout);
-    if (!may_store_ends(cpu, cpu.address(op), layout.bytes() + kRegisterBytes)) return false;
+    if (!may_store_ends(cpu, cpu.address(op), layout, layout.bytes() + kRegisterBytes)) return false;
     if (!cpu.store_bytes(cpu.address(op), image.data(), layout.bytes() + kRegisterBytes)) return false;
     initialize(cpu.x87());
     return true;
@@ -267,7 +268,7 @@ bool may_load_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
 [[gnu::noinline]] bool load_environment(Cpu& cpu, Op const* op) {
     StateImage image;
     Layout const layout = layout_of(cpu, op);
-    if (!may_load_ends(cpu, cpu.address(op), layout.bytes())) return false;
+    if (!may_load_ends(cpu, cpu.address(op), layout, layout.bytes())) return false;
     if (!cpu.load_bytes(cpu.address(op), image.data(), layout.bytes())) return false;
     get_environment(cpu.x87(), image, layout);
     return true;
@@ -275,7 +276,7 @@ bool may_load_ends(Cpu& cpu, std::uint64_t address, std::uint32_t bytes) {
 [[gnu::noinline]] bool load_state(Cpu& cpu, Op const* op) {
     StateImage image;
     Layout const layout = layout_of(cpu, op);
-    if (!may_load_ends(cpu, cpu.address(op), layout.bytes() + kRegisterBytes)) return false;
+    if (!may_load_ends(cpu, cpu.address(op), layout, layout.bytes() + kRegisterBytes)) return false;
     if (!cpu.load_bytes(cpu.address(op), image.data(), layout.bytes() + kRegisterBytes)) return false;
     get_environment(cpu.x87(), image, layout);
     get_registers(cpu.x87(), image, layout);

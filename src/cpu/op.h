@@ -14,6 +14,7 @@ using Handler = Op const* (*)(Cpu&, Op const*);
 /// How an effective address is formed.
 enum class AddressForm : std::uint8_t {
     flat64,   ///< 64-bit mode, 64-bit address size
+    far64,    ///< as flat64, relative to RIP so far that 4 GiB have to be added to Op::disp
     wrap32,   ///< 64-bit mode, 32-bit address size: the offset wraps at 32 bits
     legacy32, ///< outside 64-bit mode, 32-bit address size
     legacy16, ///< 16-bit address size

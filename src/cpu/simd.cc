@@ -25,15 +25,7 @@ bool store_vector_slow(Cpu& cpu, std::uint64_t address, Vector128 value) {
     return cpu.store_bytes(address, &value, 16);
 }
 
-bool note_misaligned(Cpu& cpu, Op const* op, std::uint64_t address) {
-    bool const beyond = cpu.in_64_bit_mode() && !Cpu::is_canonical(address);
-    return cpu.fault(beyond && op->stack != 0 ? ExceptionVector::stack_fault : ExceptionVector::general_protection);
-}
-
-Operand misaligned(Cpu& cpu, Op const* op, std::uint64_t address) {
-    note_misaligned(cpu, op, address);
-    return {Vector128{}, false};
-}
+bool note_misaligned(Cpu& cpu) { return cpu.fault(ExceptionVector::general_protection); }
 
 // --- unmasked exceptions --------------------------------------------------------------------------------------------
 

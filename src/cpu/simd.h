@@ -63,9 +63,8 @@ inline void write_mmx(Cpu& cpu, std::uint8_t number, std::uint64_t value) {
 
 [[nodiscard, gnu::cold]] Operand load_vector_slow(Cpu& cpu, std::uint64_t address);
 [[nodiscard, gnu::cold]] bool store_vector_slow(Cpu& cpu, std::uint64_t address, Vector128 value);
-/// Notes the fault of an operand that is not aligned to 16 bytes: #GP(0), or #SS(0) for a non-canonical stack address.
-[[gnu::cold]] bool note_misaligned(Cpu& cpu, Op const* op, std::uint64_t address);
-[[nodiscard, gnu::cold]] Operand misaligned(Cpu& cpu, Op const* op, std::uint64_t address);
+/// Notes the fault of an operand that is not aligned to 16 bytes: #GP(0), whatever the segment.
+[[gnu::cold]] bool note_misaligned(Cpu& cpu);
 
 /// For the images of FXSAVE, FNSAVE and the like: the processor (AMD's) touches the last byte first, which shows in the
 /// address of a page fault. False: a fault or `alone` is noted.
@@ -78,11 +77,16 @@ inline void write_mmx(Cpu& cpu, std::uint8_t number, std::uint64_t value) {
 
 [[nodiscard]] inline Operand load_vector(Cpu& cpu, std::uint64_t address) {
     std::byte const* const host = cpu.read_pointer(address);
-    if (host == nullptr || (address & kPageMask) > kPageBytes - 16) [[unlikely]]
-        return load_vector_slow(cpu, address);
-    Operand operand{Vector128{}, true};
-    std::memcpy(&operand.value, host, 16);
-    return operand;
+    Vector128 value;
+    bool ok = true;
+    if (host != nullptr && (address & kPageMask) <= kPageBytes - 16) [[likely]] {
+        std::memcpy(&value, host, 16);
+    } else {
+        Operand const slow = load_vector_slow(cpu, address);
+        value = slow.value;
+        ok = slow.ok;
+    }
+    return {value, ok};
 }
 [[nodiscard]] inline bool store_vector(Cpu& cpu, std::uint64_t address, Vector128 value) {
     std::byte* const host = cpu.write_pointer(address);
@@ -104,8 +108,10 @@ struct FromMmx {
 struct FromMemory128 {
     static Operand read(Cpu& cpu, Op const* op) {
         std::uint64_t const address = cpu.address(op);
-        if ((address & 15) != 0) [[unlikely]]
-            return misaligned(cpu, op, address);
+        if ((address & 15) != 0) [[unlikely]] {
+            note_misaligned(cpu);
+            return {Vector128{}, false};
+        }
         return load_vector(cpu, address);
     }
 };

@@ -172,6 +172,15 @@ std::vector<Exclusion> const& exclusions() {
     return table;
 }
 
+char const* excluded_forms() {
+    return "forms      far JMP, CALL, RET: load a segment from the host's descriptor tables\n"
+           "forms      MOV and POP to a segment register: the same\n"
+           "forms      MOV with control and debug registers: privileged\n"
+           "forms      near branches with prefix 66: truncate RIP for AMD, ignored by Intel\n"
+           "forms      BSWAP of 16 bits: undefined result\n"
+           "forms      0F 0D with a register: undefined opcode for AMD, reserved no-operation for Intel\n";
+}
+
 bool always_faults(ZydisMnemonic mnemonic) {
     return mnemonic == ZYDIS_MNEMONIC_UD0 || mnemonic == ZYDIS_MNEMONIC_UD1 || mnemonic == ZYDIS_MNEMONIC_UD2;
 }

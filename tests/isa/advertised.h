@@ -39,6 +39,9 @@ struct Exclusion {
 };
 [[nodiscard]] std::vector<Exclusion> const& exclusions();
 
+/// The excluded forms of mnemonics that are otherwise compared, in words.
+[[nodiscard]] char const* excluded_forms();
+
 /// Instructions that never end without a fault, so that a form of theirs counts as run when it has faulted.
 [[nodiscard]] bool always_faults(ZydisMnemonic mnemonic);
 

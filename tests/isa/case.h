@@ -18,6 +18,7 @@ inline constexpr std::uint64_t kWindowBytes = kWritableBytes + kPage;  ///< then
 inline constexpr std::uint64_t kGsBase = 0x0800'0000;                  ///< unless an instruction changes it
 inline constexpr std::uint64_t kFsBase = 0x0400'0000;
 inline constexpr std::size_t kMostCode = 512;
+inline constexpr std::uint8_t kCodeFiller = 0xf4;  ///< HLT, which faults, where a case has no code
 
 /// The state as FXSAVE64 lays it out ([SDM1] 10.5.1), up to XMM15.
 struct FxState {

@@ -37,7 +37,7 @@ std::string flags_text(std::uint64_t flags) {
 class Comparison {
   public:
     Comparison(Program const& program, Case const& from, Result const& interpreted)
-        : program_{program}, native_{from.native}, interpreted_{interpreted} {}
+        : program_{program}, from_{from}, native_{from.native}, interpreted_{interpreted} {}
 
     std::vector<std::string> run() {
         outcome();
@@ -150,7 +150,7 @@ class Comparison {
     }
     void memory() {
         if (std::memcmp(native_.window, interpreted_.window, kWritableBytes) == 0) return;
-        constexpr std::uint64_t kMostLines = 6;
+        constexpr std::uint64_t kMostLines = 8;
         std::uint64_t lines = 0;
         for (std::uint64_t offset = 0; offset < kWritableBytes && lines < kMostLines; offset += 8) {
             std::uint64_t n = 0;
@@ -161,12 +161,15 @@ class Comparison {
                 i |= std::uint64_t{interpreted_.window[offset + byte]} << 8 * byte;
             }
             if (n == i) continue;
-            value(format("[%llx]", wide(kWindow + offset)), n, i);
+            std::uint64_t before;
+            std::memcpy(&before, from_.window + offset, sizeof before);
+            value(format("[%llx] (%016llx before)", wide(kWindow + offset), wide(before)), n, i);
             ++lines;
         }
     }
 
     Program const& program_;
+    Case const& from_;
     Result const& native_;
     Result const& interpreted_;
     std::vector<std::string> lines_;

@@ -1,5 +1,6 @@
 #include "interpreted.h"
 
+#include <array>
 #include <cstring>
 #include <optional>
 
@@ -131,13 +132,12 @@ struct Interpreted::Machine {
                   kWindowFrames[i] | kNoExecute | (i * kPage < kWritableBytes ? kAll : kPresent | kUser));
     }
     void put_code(Case const& from) {
-        std::uint64_t const in_first =
-            from.code_offset < kPage ? std::min<std::uint64_t>(kPage - from.code_offset, from.code_bytes) : 0;
-        if (in_first != 0) put(kCodeFrames[0] + from.code_offset, from.code, in_first);
-        if (in_first == from.code_bytes) return;
-        put(kCodeFrames[1] + (from.code_offset + in_first - kPage), from.code + in_first, from.code_bytes - in_first);
+        code.fill(kCodeFiller);
+        std::memcpy(code.data() + from.code_offset, from.code, from.code_bytes);
+        for (std::uint64_t i = 0; i < std::size(kCodeFrames); ++i) put(kCodeFrames[i], code.data() + i * kPage, kPage);
     }
 
+    std::array<std::uint8_t, kCodeBytes> code{};
     FramePool pool;
     GuestMemory memory;
     Bus bus;

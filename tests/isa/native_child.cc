@@ -66,6 +66,7 @@ void take_result(ucontext_t const& context, Result& result) {
 
 void start(Case const& next, ucontext_t& context) {
     std::memcpy(window_alias, next.window, kWindowBytes);
+    std::memset(reinterpret_cast<void*>(kCode), kCodeFiller, kCodeBytes);
     std::memcpy(reinterpret_cast<void*>(kCode + next.code_offset), next.code, next.code_bytes);
 
     auto& machine = context.uc_mcontext;
@@ -143,6 +144,7 @@ int run() {
     mailbox = static_cast<Mailbox*>(shared);
     close(kMailboxFd);
     if (map_fixed(kCode, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC) == MAP_FAILED) return 3;
+    std::memset(reinterpret_cast<void*>(kCode), kCodeFiller, kCodeBytes);  // present from now on
     if (!map_window()) return 4;
     constexpr int kArchSetGs = 0x1001;
     if (syscall(SYS_arch_prctl, kArchSetGs, kGsBase) != 0) return 5;

@@ -156,10 +156,18 @@ class SingleCase {
     /// Relative to RIP, or absolute: the displacement decides.
     void place_constant(ZydisDecodedOperandMem const& mem, std::uint64_t want) {
         bool const relative = mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP;
-        std::uint64_t const disp = relative ? want - (program_.start + instruction().length) : want;
-        bool const wide = decoded().instruction.raw.disp.size == 64;
-        if (wide || static_cast<std::uint64_t>(static_cast<std::int32_t>(disp)) == disp)
-            instruction().patch_displacement(disp);
+        std::uint64_t const origin = relative ? program_.start + instruction().length : 0;
+        auto const fits = [&](std::uint64_t disp) {
+            bool const wide = decoded().instruction.raw.disp.size == 64;
+            return wide || static_cast<std::uint64_t>(static_cast<std::int32_t>(disp)) == disp;
+        };
+        if (!fits(want - origin)) {
+            // Somewhere far, if not by chance in the code, which would be changed before it has run.
+            std::uint64_t const there = origin + static_cast<std::uint64_t>(mem.disp.value);
+            if (there - (kCode - kPage) > kCodeBytes + 2 * kPage) return;
+            want = kWindow + rng_.below(kPage);
+        }
+        instruction().patch_displacement(want - origin);
     }
 
     // --- memory ---------------------------------------------------------------------------------------------------
