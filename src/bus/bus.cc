@@ -39,7 +39,10 @@ void Bus::detach_ports(PortNumber first, RegisterBank& bank) {
 }
 
 bool Bus::is_plain_ram(GuestPage page) const {
-    if (memory_.map().lookup(page).access == Access::none) return false;
+    return memory_.map().lookup(page).access != Access::none && is_free(page);
+}
+
+bool Bus::is_free(GuestPage page) const {
     std::uint64_t const first = address_of(page).value();
     auto const next = banks_.upper_bound(first + kPageBytes - 1);
     if (next == banks_.begin()) return true;

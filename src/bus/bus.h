@@ -62,6 +62,8 @@ class Bus {
 
     /// True when [page, page + 4 KiB) is RAM and nothing but RAM, so that a TLB may map it directly.
     [[nodiscard]] bool is_plain_ram(GuestPage page) const;
+    /// True when no bank has a byte of the page.
+    [[nodiscard]] bool is_free(GuestPage page) const;
 
     /// One access as a processor makes it. An access that two owners would share is split into bytes; what nobody
     /// claims (and what is a hole) reads as ones and drops writes, counted in unclaimed_count().

@@ -31,6 +31,7 @@ ConstByteSpan GuestMemory::readable(GuestPhys start, std::uint64_t bytes) const 
 }
 
 ByteSpan GuestMemory::writable(GuestPhys start, std::uint64_t bytes) {
+    (void)map_.resolve_write(page_of(start));
     std::uint64_t length = 0;
     std::byte* const data = piece(start, bytes, Access::read_write, length);
     return {data, length};

@@ -36,9 +36,22 @@ PageEntry PageMap::lookup(GuestPage page) const {
 
 Shootdown PageMap::map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access) {
     for (std::uint64_t i = 0; i < count; ++i) {
-        make(GuestPage{first.value() + i}) = {FrameNumber{static_cast<std::uint32_t>(frame.value() + i)}, owner, access, false};
+        make(GuestPage{first.value() + i}) = {FrameNumber{static_cast<std::uint32_t>(frame.value() + i)}, owner, access};
     }
     return {*this, first, count};
+}
+
+Shootdown PageMap::replace(GuestPage first, std::span<PageEntry const> entries) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        PageEntry& entry = make(GuestPage{first.value() + i});
+        entry = entries[i];
+        entry.has_code = false;
+    }
+    return {*this, first, entries.size()};
+}
+
+bool PageMap::resolve_write(GuestPage page) {
+    return write_resolver_ != nullptr && lookup(page).copy_on_write && write_resolver_->make_writable(page);
 }
 
 Shootdown PageMap::unmap(GuestPage first, std::uint64_t count) {

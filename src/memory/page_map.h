@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct PageEntry {
     OwnerState owner{OwnerState::none};
     Access access{Access::none};
     bool has_code{false};  ///< instructions of this page were decoded: stores must be seen by the code caches
+    bool copy_on_write{false};  ///< access is read, and the first store makes a private copy (WriteResolver)
+    bool operator==(PageEntry const&) const = default;
 };
 
 /// Whoever keeps what it learned from the page map: TLBs, decoded and translated code.
@@ -44,6 +47,14 @@ class TranslationObserver {
     virtual void watch_stores(GuestPage page) = 0;
     /// Bytes of a page with has_code were written (by the processor or by a device).
     virtual void code_written(GuestPhys start, std::uint64_t bytes) = 0;
+};
+
+/// Whoever can make a copy-on-write page writable.
+class WriteResolver {
+  public:
+    virtual ~WriteResolver() = default;
+    /// A store to a page with `copy_on_write` is about to happen. True: the page is writable now, its invalidation run.
+    [[nodiscard]] virtual bool make_writable(GuestPage page) = 0;
 };
 
 class PageMap;
@@ -79,6 +90,8 @@ class PageMap {
 
     /// Maps `count` pages to consecutive frames. The old contents of the entries are lost: the caller owns the frames.
     Shootdown map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access);
+    /// Gives each of entries.size() pages from `first` an entry of its own. has_code of the entries is ignored.
+    Shootdown replace(GuestPage first, std::span<PageEntry const> entries);
     /// Makes holes of `count` pages.
     Shootdown unmap(GuestPage first, std::uint64_t count);
 
@@ -93,6 +106,11 @@ class PageMap {
     void add_observer(TranslationObserver& observer) { observers_.push_back(&observer); }
     void remove_observer(TranslationObserver& observer) { std::erase(observers_, &observer); }
 
+    /// Who makes copy-on-write pages writable; null: nobody. Must outlive the map's use.
+    void set_write_resolver(WriteResolver* resolver) { write_resolver_ = resolver; }
+    /// True when the page is copy-on-write and was made writable.
+    [[nodiscard]] bool resolve_write(GuestPage page);
+
   private:
     friend class Shootdown;
     static constexpr std::uint64_t kLeafPages = 512;  // a leaf covers 2 MiB
@@ -104,6 +122,7 @@ class PageMap {
 
     std::array<std::unique_ptr<Middle>, 512> top_{};
     std::vector<TranslationObserver*> observers_;
+    WriteResolver* write_resolver_{nullptr};
 };
 
 }  // namespace backplane

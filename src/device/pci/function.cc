@@ -32,11 +32,13 @@ void check_bar(PciBar const& bar, unsigned index, std::array<PciBar, 6> const& b
     if (bar.kind == Kind::none) return;
     check(std::has_single_bit(bar.bytes), "the size of a BAR is a power of two");
     check(bar.bytes >= (bar.kind == Kind::io ? 4 : 16), "a BAR has address bits of its own");
-    check(bar.kind != Kind::io || (bar.bytes <= kIoBarLimit && !bar.frames), "an I/O BAR is at most 256 ports");
+    check(bar.kind != Kind::io || (bar.bytes <= kIoBarLimit && bar.window == nullptr),
+          "an I/O BAR is at most 256 ports");
     check(bar.kind != Kind::memory32 || bar.bytes <= std::uint64_t{1} << 31, "a 32-bit BAR fits below 4 GiB");
     check(bar.kind != Kind::memory64 || (index < 5 && bars[index + 1].kind == Kind::none), "a 64-bit BAR takes two");
-    check((bar.bank != nullptr) != bar.frames.has_value(), "a BAR has registers or frames behind it");
-    check(!bar.frames || bar.bytes >= kPageBytes, "frames are whole pages");
+    check((bar.bank != nullptr) != (bar.window != nullptr), "a BAR has registers or pages behind it");
+    check(bar.window == nullptr || bar.bytes == bar.window->page_count() * kPageBytes,
+          "a BAR is as large as its window");
 }
 
 // A PC's chipset gives addresses of RAM to RAM, whatever a BAR says. A page that was lent out still counts.
@@ -261,20 +263,15 @@ bool PciFunction::map_bar(unsigned index, std::uint64_t address) {
         return bus_->attach_ports(first, static_cast<std::uint16_t>(bar.bytes), *bar.bank).has_value();
     }
     if (overlaps_ram(memory().map(), address, bar.bytes)) return false;
-    if (bar.frames) return map_frames(bar, page_of(GuestPhys{address}));
+    if (bar.window != nullptr) return place_window(bar, page_of(GuestPhys{address}));
     return bus_->attach(GuestPhys{address}, bar.bytes, *bar.bank).has_value();
 }
 
-// Registers below the frames would stay in front of them; then the frames are not mapped at all.
-bool PciFunction::map_frames(PciBar const& bar, GuestPage first) {
-    PageMap& map = memory().map();
-    std::uint64_t const count = bar.bytes / kPageBytes;
-    map.map(first, *bar.frames, count, OwnerState::owner_exclusive, Access::read_write).run();
-    for (std::uint64_t i = 0; i < count; ++i) {
-        if (bus_->is_plain_ram(GuestPage{first.value() + i})) continue;
-        map.unmap(first, count).run();
-        return false;
-    }
+// Registers in front of the pages would hide them; then they are not shown at all.
+bool PciFunction::place_window(PciBar const& bar, GuestPage first) {
+    for (std::uint64_t i = 0; i < bar.window->page_count(); ++i)
+        if (!bus_->is_free(GuestPage{first.value() + i})) return false;
+    bar.window->place(memory().map(), first);
     return true;
 }
 
@@ -283,8 +280,8 @@ void PciFunction::unmap_bar(unsigned index) {
     std::uint64_t const address = *std::exchange(mapped_[index], std::nullopt);
     if (bar.kind == PciBar::Kind::io) {
         bus_->detach_ports(PortNumber{static_cast<std::uint16_t>(address)}, *bar.bank);
-    } else if (bar.frames) {
-        memory().map().unmap(page_of(GuestPhys{address}), bar.bytes / kPageBytes).run();
+    } else if (bar.window != nullptr) {
+        bar.window->remove();
     } else {
         bus_->detach(GuestPhys{address}, *bar.bank);
     }

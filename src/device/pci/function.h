@@ -1,7 +1,7 @@
 // One PCI function: its configuration space (type 0 header), base address registers, capabilities and interrupts.
 //
 // State:    stable
-// Features: 32/64-bit memory BARs and I/O BARs behind register banks, memory BARs behind pool frames, command and
+// Features: 32/64-bit memory BARs and I/O BARs behind register banks, memory BARs of pages, command and
 //           status, INTA with the PCI 2.3 disable and status bits, capabilities, MSI with masking, MSI-X
 // Missing:  power management capability, expansion ROM
 // Differs from the hardware: a BAR at address 0, over RAM, over other registers or beyond the address space is not
@@ -21,6 +21,7 @@
 #include "device/pci/msix_table.h"
 #include "interrupt/line.h"
 #include "interrupt/message.h"
+#include "memory/page_window.h"
 
 namespace backplane {
 
@@ -34,14 +35,14 @@ struct PciIdentity {
     std::uint8_t interrupt_pin;  ///< 0 none, 1 INTA
 };
 
-/// What a base address register decodes. `bytes` is a power of two; for frames-backed memory BARs at least 4096.
+/// What a base address register decodes. `bytes` is a power of two; a memory BAR of pages has at least 4096.
 struct PciBar {
     enum class Kind : std::uint8_t { none, memory32, memory64, io };
     Kind kind{Kind::none};
     std::uint64_t bytes{0};
     bool prefetchable{false};
-    RegisterBank* bank{nullptr};          ///< registers, or
-    std::optional<FrameNumber> frames{};  ///< the first of bytes / 4096 pool frames, mapped as RAM
+    RegisterBank* bank{nullptr};  ///< registers, or
+    PageWindow* window{nullptr};  ///< bytes / 4096 pages, which keep their frames and owners when the BAR moves
 };
 
 class PciFunction {
@@ -110,7 +111,7 @@ class PciFunction {
     void send_unmasked_msi();
     [[nodiscard]] std::optional<std::uint64_t> decoded_address(unsigned index) const;
     [[nodiscard]] bool map_bar(unsigned index, std::uint64_t address);
-    [[nodiscard]] bool map_frames(PciBar const& bar, GuestPage first);
+    [[nodiscard]] bool place_window(PciBar const& bar, GuestPage first);
     void unmap_bar(unsigned index);
 
     std::string name_;

@@ -54,6 +54,9 @@ class PciHostTest : public testing::Test {
     static constexpr std::uint64_t kFrameCount = 4;
 
     PciHostTest() {
+        window_.pages()
+            .map(GuestPage{0}, frames_, kFrameCount, OwnerState::owner_exclusive, Access::read_write)
+            .run();
         EXPECT_TRUE(memory_.add_ram(GuestPage{0}, 16).has_value());
         EXPECT_TRUE(bus_.attach_ports(PciHost::kPorts, PciHost::kPortCount, host_).has_value());
         EXPECT_TRUE(host_.plug(kSlot, nic_).has_value());
@@ -79,11 +82,12 @@ class PciHostTest : public testing::Test {
     FakeBank registers_;
     FakeBank ports_;
     FrameNumber frames_{pool_.allocate(kFrameCount).value()};
+    PageWindow window_{kFrameCount};
     FakeFunction nic_{"nic",
                       kNic,
                       {PciBar{PciBar::Kind::memory32, 0x2'0000, false, &registers_, {}},
                        PciBar{PciBar::Kind::io, 64, false, &ports_, {}},
-                       PciBar{PciBar::Kind::memory64, kFrameCount* kPageBytes, true, nullptr, frames_}}};
+                       PciBar{PciBar::Kind::memory64, kFrameCount* kPageBytes, true, nullptr, &window_}}};
 };
 
 // [PCI30] 3.2.2.3.2.
@@ -194,7 +198,7 @@ TEST_F(PciHostTest, RamKeepsItsAddresses) {
     EXPECT_EQ(memory_.map().lookup(GuestPage{4}).owner, OwnerState::owner_exclusive);
 }
 
-TEST_F(PciHostTest, FramesAreMappedAsRamWithTheirInvalidationRun) {
+TEST_F(PciHostTest, PagesAreMappedAsRamWithTheirInvalidationRun) {
     CountingObserver observer;
     memory_.map().add_observer(observer);
     write(kSlot, 0x18, 0x4000'0000);
@@ -214,7 +218,25 @@ TEST_F(PciHostTest, FramesAreMappedAsRamWithTheirInvalidationRun) {
     memory_.map().remove_observer(observer);
 }
 
-TEST_F(PciHostTest, FramesAreNotMappedUnderRegisters) {
+TEST_F(PciHostTest, PagesKeepTheirOwnersWhenTheirBarMoves) {
+    write(kSlot, 0x18, 0x4000'0000);
+    write(kSlot, 0x1c, 0x40);
+    write(kSlot, 0x04, pci::kDecodeMemory);
+    window_.pages().unmap(GuestPage{1}, 1).run();
+    GuestPage const second{(0x40'4000'0000 >> kPageShift) + 1};
+    EXPECT_EQ(memory_.map().lookup(second).owner, OwnerState::none);
+    write(kSlot, 0x1c, 0x41);
+    GuestPage const moved{(0x41'4000'0000 >> kPageShift) + 1};
+    EXPECT_EQ(memory_.map().lookup(moved).owner, OwnerState::none) << "a page that was given away stays away";
+    EXPECT_EQ(memory_.map().lookup(GuestPage{moved.value() + 1}).owner, OwnerState::owner_exclusive);
+    write(kSlot, 0x04, 0);
+    window_.pages().map(GuestPage{1}, frames_, 1, OwnerState::borrower_shared, Access::read).run();
+    EXPECT_EQ(memory_.map().lookup(moved).owner, OwnerState::none) << "not decoded";
+    write(kSlot, 0x04, pci::kDecodeMemory);
+    EXPECT_EQ(memory_.map().lookup(moved).owner, OwnerState::borrower_shared);
+}
+
+TEST_F(PciHostTest, PagesAreNotMappedUnderRegisters) {
     FakeBank other;
     ASSERT_TRUE(bus_.attach(GuestPhys{0xd000'3000}, 0x10, other).has_value());
     write(kSlot, 0x18, 0xd000'0000);
