@@ -6,6 +6,7 @@
 
 #include "machine/boot_file.h"
 #include "machine/layout.h"
+#include "rack/capture.h"
 #include "rack/identity.h"
 #include "rack/monitor.h"
 
@@ -40,6 +41,8 @@ struct Rack::Parts {
     RackOptions options;
     std::optional<FramePool> pool;
     std::vector<std::unique_ptr<Machine>> machines;
+    std::vector<std::unique_ptr<LinkCapture>> captures;  // one a link; null without
+    std::vector<std::vector<std::string>> port_names;    // of each link, in the order of its ports
     std::vector<std::unique_ptr<Link>> links;
     std::optional<Monitor> monitor;
     std::optional<Ending> ending;
@@ -48,7 +51,9 @@ struct Rack::Parts {
 
     [[nodiscard]] Expected<void, Error> build();
     [[nodiscard]] Expected<void, Error> build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels);
-    void plug_in();
+    [[nodiscard]] Expected<void, Error> plug_in();
+    void attach_nic(std::size_t machine, std::size_t nic);
+    [[nodiscard]] Expected<void, Error> start_capture(std::size_t link);
     void pass_input();
     void wait_for_next_event(StopFlags const& stop);
     [[nodiscard]] bool only_input_can_help() const;
@@ -77,8 +82,7 @@ Expected<void, Error> Rack::Parts::build() {
     // Machines with the same kernel unpack it once.
     std::map<std::string, KernelImage> kernels;
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
-    plug_in();
-    return {};
+    return plug_in();
 }
 
 namespace {
@@ -112,15 +116,52 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
     return {};
 }
 
-void Rack::Parts::plug_in() {
-    for (LinkFile const& link : file.links)
-        links.push_back(std::make_unique<Link>(LinkOptions{.name = link.name, .completion = link.completion, .wait = link.wait, .read_wait = link.wait}));
+namespace {
+
+/// How a link of the rack file behaves.
+LinkOptions link_options(LinkFile const& link, Ticks quantum) {
+    return {.name = link.name,
+            .completion = link.completion,
+            .wait = link.wait,
+            .read_wait = link.wait,
+            .source_check = link.source_check,
+            .longest_hold = quantum,
+            .most_stored_bytes = link.store_bytes,
+            .carrier_changes = link.carrier_changes};
+}
+
+}  // namespace
+
+void Rack::Parts::attach_nic(std::size_t m, std::size_t n) {
+    MachineFile const& machine = file.machines[m];
+    NicFile const& nic = machine.nics[n];
+    LinkFile const& link = file.links[nic.link];
+    std::string const name = "nic" + std::to_string(n);
+    PortOptions port_options{.impairment = link.impairment_from(machine.name),
+                             .seed = derive_seed(file.seed, machine.name, "link." + link.name + '.' + name),
+                             .group = nic.group};
+    links[nic.link]->attach(MachineId{static_cast<std::uint16_t>(m)}, machines[m]->nic(n).port(), name,
+                            std::move(port_options));
+    port_names[nic.link].push_back(machine.name + '.' + name);
+}
+
+Expected<void, Error> Rack::Parts::start_capture(std::size_t link) {
+    auto const& path = file.links[link].capture;
+    if (!path) return {};
+    PcapngFile capture = BACKPLANE_TRY(PcapngFile::create(*path));
+    captures[link] = std::make_unique<LinkCapture>(std::move(capture), port_names[link]);
+    links[link]->set_recorder(captures[link].get());
+    return {};
+}
+
+Expected<void, Error> Rack::Parts::plug_in() {
+    for (LinkFile const& link : file.links) links.push_back(std::make_unique<Link>(link_options(link, file.quantum)));
+    port_names.resize(links.size());
+    captures.resize(links.size());
     for (std::size_t m = 0; m < machines.size(); ++m) {
-        for (std::size_t n = 0; n < file.machines[m].nics.size(); ++n) {
-            Link& link = *links[file.machines[m].nics[n].link];
-            link.attach(MachineId{static_cast<std::uint16_t>(m)}, machines[m]->nic(n).port(), "nic" + std::to_string(n));
-        }
+        for (std::size_t n = 0; n < file.machines[m].nics.size(); ++n) attach_nic(m, n);
     }
+    for (std::size_t i = 0; i < links.size(); ++i) BACKPLANE_TRY_VOID(start_capture(i));
     std::vector<Machine*> all_machines;
     for (auto const& machine : machines) all_machines.push_back(machine.get());
     std::vector<Link*> all_links;
@@ -129,6 +170,7 @@ void Rack::Parts::plug_in() {
         all_links.push_back(link.get());
     }
     monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum);
+    return {};
 }
 
 void Rack::Parts::pass_input() {
@@ -187,6 +229,9 @@ Ending Rack::run(StopFlags const& stop) {
             p.monitor->run_to_barrier(paced || p.only_input_can_help() ? p.monitor->now() + Ticks{waited} : Ticks::never());
         }
     }
+    for (auto const& capture : p.captures) {
+        if (capture) capture->flush();
+    }
     if (p.options.at_barrier) p.options.at_barrier();
     return *p.ending;
 }
@@ -244,7 +289,24 @@ LinkSummary Rack::Parts::link_summary(std::size_t index) const {
     out.drops = {{"no buffer posted", link.drops.no_buffer},
                  {"no such machine", link.drops.no_destination},
                  {"refused by the receiver", link.drops.refused},
-                 {"withdrawn by the sender", link.drops.withdrawn}};
+                 {"withdrawn by the sender", link.drops.withdrawn},
+                 {"lost on purpose", link.drops.lost},
+                 {"spoofed source", link.drops.spoofed},
+                 {"another group", link.drops.isolated},
+                 {"under way when cut", link.drops.cut}};
+    out.detected = {{"destination", link.detected.destination},
+                    {"default mapping", link.detected.default_mapping},
+                    {"configuration", link.detected.configuration}};
+    out.outside_frames = link.outside_frames;
+    out.remaps_to_uplink = link.remaps_to_uplink;
+    out.remaps_to_peer = link.remaps_to_peer;
+    out.delayed_frames = link.delayed_frames;
+    out.doubled_frames = link.doubled_frames;
+    out.cuts = link.cuts;
+    if (captures[index]) {
+        PcapngFile const& capture = captures[index]->file();
+        out.capture = CaptureSummary{capture.path().string(), capture.frame_count(), capture.error().value_or("")};
+    }
     return out;
 }
 

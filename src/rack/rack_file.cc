@@ -10,6 +10,7 @@
 
 #include "host/file.h"
 #include "rack/identity.h"
+#include "rack/link_reader.h"
 #include "rack/nearest_word.h"
 #include "rack/printable.h"
 #include "rack/rack_values.h"
@@ -35,10 +36,8 @@ constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a
 constexpr std::array<std::string_view, 3> kTopKeys{"rack", "machine", "link"};
 constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
 constexpr std::array<std::string_view, 7> kMachineKeys{"memory", "cpus", "kernel", "initrd", "cmdline", "boot", "nic"};
-constexpr std::array<std::string_view, 3> kNicKeys{"model", "link", "mac"};
+constexpr std::array<std::string_view, 4> kNicKeys{"model", "link", "mac", "group"};
 constexpr std::array<std::string_view, 2> kNicKeysNotBuilt{"uplink", "peer"};
-constexpr std::array<std::string_view, 3> kLinkKeys{"uplink", "completion", "wait"};
-constexpr std::array<std::string_view, 3> kLinkKeysNotBuilt{"capture", "latency", "rate"};
 
 constexpr std::array<std::string_view, 1> kEngines{"sim"};
 constexpr std::array<std::string_view, 3> kEnginesNotBuilt{"auto", "user", "kvm"};
@@ -47,9 +46,6 @@ constexpr std::array<std::string_view, 1> kTimesNotBuilt{"real"};
 constexpr std::array<std::string_view, 2> kBoots{"pvh", "linux64"};
 constexpr std::array<std::string_view, 1> kModels{"e1000"};
 constexpr std::array<std::string_view, 1> kModelsNotBuilt{"virtio-net"};
-constexpr std::array<std::string_view, 2> kCompletions{"landed", "read"};
-constexpr std::array<std::string_view, 1> kUplinks{"none"};
-constexpr std::array<std::string_view, 1> kUplinksNotBuilt{"nat"};
 
 /// Reads one document; the state is what later parts of it need of earlier ones.
 class Reader {
@@ -61,6 +57,7 @@ class Reader {
         BACKPLANE_TRY_VOID(read_rack(top));
         BACKPLANE_TRY_VOID(read_links(top));
         BACKPLANE_TRY_VOID(read_machines(top));
+        BACKPLANE_TRY_VOID(finish_links(top));
         return std::move(rack_);
     }
 
@@ -91,29 +88,29 @@ class Reader {
                 return Unexpected{links->error_at(name, valid.error().message)};
             }
             if (rack_.links.size() == kMaxLinks) return Unexpected{too_many(*links, name, kMaxLinks, "links")};
-            LinkFile link = BACKPLANE_TRY(read_link(*links, name));
+            TomlTable const table = BACKPLANE_TRY(links->required_table(name));
+            LinkFile link = BACKPLANE_TRY(read_link(table, name, folder_));
             rack_.links.push_back(std::move(link));
         }
         return {};
     }
 
-    Expected<LinkFile, Error> read_link(TomlTable const& links, std::string const& name) {
-        TomlTable const table = BACKPLANE_TRY(links.required_table(name));
-        BACKPLANE_TRY_VOID(table.check_keys(kLinkKeys, kLinkKeysNotBuilt));
-        BACKPLANE_TRY_VOID(check_uplink(table));
-        LinkFile link;
-        link.name = name;
-        auto const completion = BACKPLANE_TRY(table.word("completion", kCompletions, {}));
-        if (completion == "read") link.completion = Completion::read;
-        auto const wait = BACKPLANE_TRY(table.parsed("wait", parse_duration));
-        link.wait = wait.value_or(link.wait);
-        return link;
-    }
-
-    Expected<void, Error> check_uplink(TomlTable const& link) {
-        std::optional<std::string> const uplink = BACKPLANE_TRY(link.text("uplink"));
-        if (uplink && uplink->starts_with("tap:")) return Unexpected{link.not_built("uplink", *uplink, kUplinks)};
-        BACKPLANE_TRY_VOID(link.word("uplink", kUplinks, kUplinksNotBuilt));
+    /// What is said of a link and needs the machines.
+    Expected<void, Error> finish_links(TomlTable const& top) {
+        std::optional<TomlTable> const links = BACKPLANE_TRY(top.table("link"));
+        if (!links) return {};
+        std::map<Path, std::string> captures;
+        for (std::uint32_t i = 0; i < rack_.links.size(); ++i) {
+            LinkFile const& link = rack_.links[i];
+            TomlTable const table = BACKPLANE_TRY(links->required_table(link.name));
+            BACKPLANE_TRY_VOID(check_directions(table, rack_, i));
+            if (!link.capture) continue;
+            auto const [taken, is_new] = captures.emplace(link.capture->lexically_normal(), table.name());
+            if (is_new) continue;
+            return Unexpected{table.error_at("capture", fmt::format("{} is the capture of {} already; expected another",
+                                                                    in_quotes(link.capture->filename().string()),
+                                                                    taken->second))};
+        }
         return {};
     }
 
@@ -199,6 +196,13 @@ class Reader {
         BACKPLANE_TRY_VOID(table.word("model", kModels, kModelsNotBuilt));
         NicFile nic;
         nic.link = BACKPLANE_TRY(read_nic_link(table));
+        auto const group = BACKPLANE_TRY(table.text("group"));
+        if (group) {
+            if (auto const valid = check_name(*group); !valid) {
+                return Unexpected{table.error_at("group", valid.error().message)};
+            }
+            nic.group = *group;
+        }
         auto const mac = BACKPLANE_TRY(table.parsed("mac", parse_mac));
         nic.mac = mac.value_or(derive_mac(rack_.seed, machine.name, static_cast<unsigned>(machine.nics.size())));
         auto const [taken, is_new] = mac_owners_.emplace(nic.mac, table.name());
@@ -281,8 +285,8 @@ std::string rack_summary(RackFile const& rack) {
         }
     }
     for (LinkFile const& link : rack.links) {
-        text += fmt::format("link {}: completion {}, wait {}\n", link.name, completion_text(link.completion),
-                            duration_text(link.wait));
+        text += fmt::format("link {}: completion {}, wait {}{}\n", link.name, completion_text(link.completion),
+                            duration_text(link.wait), link_summary_text(link));
     }
     return text;
 }

@@ -39,6 +39,7 @@ struct NicFile {
     NicModel model{NicModel::e1000};
     std::uint32_t link{0};  ///< index into RackFile::links
     MacAddress mac{};       ///< from the file, or derived (rack/identity.h)
+    std::string group;      ///< isolation group; empty: none
 };
 
 struct MachineFile {
@@ -52,11 +53,25 @@ struct MachineFile {
     std::vector<NicFile> nics;
 };
 
+/// What differs for the frames of one machine.
+struct DirectionFile {
+    std::string machine;
+    Impairment impairment;
+};
+
 struct LinkFile {
     std::string name;
     Completion completion{Completion::landed};
     /// How long a frame waits in its sender's buffers for a posted receive buffer before it is dropped.
     Ticks wait{milliseconds(10)};
+    std::optional<std::filesystem::path> capture;
+    Impairment impairment;            ///< of every machine's frames
+    std::vector<DirectionFile> from;  ///< but of these machines' frames instead
+    std::uint64_t store_bytes{std::uint64_t{4} << 20};
+    SourceCheck source_check{SourceCheck::off};
+    std::vector<CarrierChange> carrier_changes;  ///< in the order of time
+
+    [[nodiscard]] Impairment const& impairment_from(std::string_view machine) const;
 };
 
 struct RackFile {

@@ -139,6 +139,50 @@ TEST_F(RackFileTest, SummaryForCheck) {
                   "link lan: completion landed, wait 10ms\n");
 }
 
+TEST_F(RackFileTest, ReadsWhatALinkDoesOnPurpose) {
+    auto const rack = parse(R"([machine.a]
+kernel = "vmlinuz"
+nic = [{link = "wan", group = "red"}, {link = "wan"}]
+[link.wan]
+capture = "wan.pcapng"
+latency = "20ms"
+rate = "10M"
+loss = "0.5%"
+duplicate = "1%"
+reorder = "100%"
+reorder_by = "2ms"
+spoofing = "refuse"
+cut = ["10s", "30s"]
+heal = "20s"
+[link.wan.from.a]
+loss = "0%"
+)");
+    ASSERT_TRUE(rack) << rack.error().message;
+    LinkFile const& wan = rack->links[0];
+    EXPECT_EQ(wan.capture, in_folder("wan.pcapng"));
+    Impairment wanted{.latency = milliseconds(20),
+                      .rate_bits_per_s = 10'000'000,
+                      .loss = 5000,
+                      .duplicate = 10'000,
+                      .reorder = kAlways,
+                      .reorder_by = milliseconds(2)};
+    EXPECT_EQ(wan.impairment_from("b"), wanted);
+    wanted.loss = 0;
+    EXPECT_EQ(wan.impairment_from("a"), wanted) << "the rest is that of the link";
+    EXPECT_EQ(wan.source_check, SourceCheck::strict);
+    EXPECT_EQ(wan.carrier_changes, (std::vector<CarrierChange>{{milliseconds(10'000), Carrier::down},
+                                                               {milliseconds(20'000), Carrier::up},
+                                                               {milliseconds(30'000), Carrier::down}}));
+    EXPECT_EQ(rack->machines[0].nics[0].group, "red");
+    EXPECT_EQ(rack->machines[0].nics[1].group, "");
+    std::string const summary = rack_summary(*rack);
+    EXPECT_NE(summary.find("link wan: completion landed, wait 10ms, latency 20ms, rate 10M, loss 0.5%, duplicate 1%, "
+                           "reorder 100% by 2ms, spoofing refused, cut at 10s, heal at 20s, cut at 30s, capture " +
+                           folder_ + "/wan.pcapng\n  from a: latency 20ms"),
+              std::string::npos)
+        << summary;
+}
+
 struct BadFile {
     std::string_view text;
     std::string_view message;
@@ -172,9 +216,10 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, initrd, cmdline, boot, nic; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
-     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, mac; did you mean \"mac\"?"},
+     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, mac, group; did you mean \"mac\"?"},
     {"[link.l]\ncomplete = \"read\"\n",
-     "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, completion, wait"},
+     "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, completion, wait, capture, latency, rate, "
+     "loss, duplicate, reorder, reorder_by, spoofing, cut, heal, from"},
     // Known, but not built yet
     {"[rack]\nengine = \"kvm\"\n", "r.toml:2:10: rack.engine: \"kvm\" is not built yet; expected \"sim\""},
     {"[rack]\nengine = \"auto\"\n", "r.toml:2:10: rack.engine: \"auto\" is not built yet; expected \"sim\""},
@@ -189,7 +234,38 @@ constexpr BadFile kBadFiles[] = {
     {"[link.l]\nuplink = \"nat\"\n", "r.toml:2:10: link.l.uplink: \"nat\" is not built yet; expected \"none\""},
     {"[link.l]\nuplink = \"tap:tap0\"\n",
      "r.toml:2:10: link.l.uplink: \"tap:tap0\" is not built yet; expected \"none\""},
-    {"[link.l]\ncapture = \"l.pcapng\"\n", "r.toml:2:1: link.l.capture: not built yet; expected no such key"},
+    // What links do on purpose
+    {"[link.l]\nlatency = \"soon\"\n",
+     "r.toml:2:11: link.l.latency: \"soon\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
+    {"[link.l]\nrate = \"10\"\n",
+     "r.toml:2:8: link.l.rate: \"10\"; expected bits a second such as \"10M\" (K, M or G), 1K to 1000G"},
+    {"[link.l]\nrate = 10\n", "r.toml:2:8: link.l.rate: a whole number; expected a string"},
+    {"[link.l]\nloss = \"0.1\"\n",
+     "r.toml:2:8: link.l.loss: \"0.1\"; expected a share of the frames such as \"0.5%\""},
+    {"[link.l]\nduplicate = \"101%\"\n",
+     "r.toml:2:13: link.l.duplicate: \"101%\"; expected a share of the frames such as \"0.5%\""},
+    {"[link.l]\nreorder = \"nan%\"\n",
+     "r.toml:2:11: link.l.reorder: \"nan%\"; expected a share of the frames such as \"0.5%\""},
+    {"[link.l]\nspoofing = \"deny\"\n", "r.toml:2:12: link.l.spoofing: \"deny\"; expected \"allow\" or \"refuse\""},
+    {"[link.l]\ncut = 3\n", "r.toml:2:7: link.l.cut: a whole number; expected a list of strings"},
+    {"[link.l]\ncut = [\"1s\", 2]\n", "r.toml:2:7: link.l.cut: a whole number; expected a list of strings"},
+    {"[link.l]\ncut = [\"1s\", \"x\"]\n",
+     "r.toml:2:7: link.l.cut: \"x\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
+    {"[link.l]\ncut = [\"1s\"]\nheal = \"1000ms\"\n",
+     "r.toml:3:8: link.l.heal: \"1s\" twice; expected every time once"},
+    {"[link.l]\ncapture = \"\"\n", "r.toml:2:11: link.l.capture: \"\"; expected a file name"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[link.l]\ncapture = \"x\"\n[link.m]\ncapture = \"./x\"\n",
+     "r.toml:6:11: link.m.capture: \"x\" is the capture of link.l already; expected another"},
+    {"[link.l.from.a]\nlos = \"1%\"\n",
+     "r.toml:2:1: link.l.from.a.los: unknown key; expected one of latency, rate, loss, duplicate, reorder, reorder_by; "
+     "did you mean \"loss\"?"},
+    {"[machine.alpha]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\"}]\n[link.l.from.alpah]\nloss = \"1%\"\n",
+     "r.toml:4:1: link.l.from.alpah: \"alpah\"; expected a machine of this link: alpha; did you mean \"alpha\"?"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[link.l.from.a]\n",
+     "r.toml:3:1: link.l.from.a: \"a\"; expected no direction: the link has no machine"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", group = \"1\"}]\n[link.l]\n",
+     "r.toml:3:29: machine.a.nic[0].group: the name \"1\"; expected a letter, then letters, digits, \"-\" or \"_\", at "
+     "most 32 in all"},
     // Wrong words
     {"[rack]\nengine = \"simm\"\n", "r.toml:2:10: rack.engine: \"simm\"; expected \"sim\""},
     {"[link.l]\ncompletion = \"done\"\n", "r.toml:2:14: link.l.completion: \"done\"; expected \"landed\" or \"read\""},

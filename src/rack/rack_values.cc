@@ -25,6 +25,9 @@ struct Unit {
 };
 constexpr std::array<Unit, 4> kSizeUnits{
     {{"G", std::uint64_t{1} << 30}, {"M", std::uint64_t{1} << 20}, {"K", std::uint64_t{1} << 10}, {"", 1}}};
+constexpr std::array<Unit, 4> kRateUnits{{{"G", 1'000'000'000}, {"M", 1'000'000}, {"K", 1'000}, {"", 1}}};
+constexpr std::uint64_t kMinRate = 1'000;
+constexpr std::uint64_t kMaxRate = 1'000'000'000'000;
 constexpr std::array<Unit, 4> kTimeUnits{{{"s", 1'000'000'000}, {"ms", 1'000'000}, {"us", 1'000}, {"ns", 1}}};
 
 struct Quantity {
@@ -103,6 +106,24 @@ Expected<Ticks, Error> parse_duration(std::string_view text) {
         bad_input(in_quotes(text) + "; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s")};
 }
 
+Expected<std::uint64_t, Error> parse_rate(std::string_view text) {
+    std::optional<std::uint64_t> const rate = scale(text, kRateUnits);
+    if (rate && *rate >= kMinRate && *rate <= kMaxRate) return *rate;
+    return Unexpected{
+        bad_input(in_quotes(text) + "; expected bits a second such as \"10M\" (K, M or G), 1K to 1000G")};
+}
+
+Expected<PerMillion, Error> parse_probability(std::string_view text) {
+    double percent = 0;
+    auto const [end, problem] = std::from_chars(text.data(), text.data() + text.size(), percent);
+    std::string_view const suffix{end, static_cast<std::size_t>(text.data() + text.size() - end)};
+    // Written so that "nan" fails as well.
+    if (problem == std::errc{} && suffix == "%" && percent >= 0 && percent <= 100) {
+        return static_cast<PerMillion>(percent * 10'000 + 0.5);
+    }
+    return Unexpected{bad_input(in_quotes(text) + "; expected a share of the frames such as \"0.5%\"")};
+}
+
 Expected<MacAddress, Error> parse_mac(std::string_view text) {
     std::optional<MacAddress> const mac = six_octets(text);
     if (!mac) return Unexpected{bad_input(in_quotes(text) + "; expected an address such as \"02:00:00:00:00:01\"")};
@@ -135,6 +156,10 @@ Expected<void, Error> check_command_line(std::string_view text) {
 std::string memory_text(std::uint64_t bytes) { return in_largest_unit(bytes, kSizeUnits); }
 
 std::string duration_text(Ticks duration) { return in_largest_unit(duration.ns(), kTimeUnits); }
+
+std::string rate_text(std::uint64_t bits_per_s) { return in_largest_unit(bits_per_s, kRateUnits); }
+
+std::string probability_text(PerMillion probability) { return fmt::format("{}%", probability / 10'000.0); }
 
 std::string mac_text(MacAddress const& mac) {
     return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/expected.h"
 #include "clock/virtual_time.h"
+#include "crossover/impairment.h"
 #include "device/frame_port.h"
 
 namespace backplane {
@@ -25,6 +26,10 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 [[nodiscard]] Expected<Ticks, Error> parse_duration(std::string_view text);
 /// "02:00:00:00:00:01": one station's address, neither a group's nor all zeros.
 [[nodiscard]] Expected<MacAddress, Error> parse_mac(std::string_view text);
+/// "10M" as bits a second: a number with K, M, G (thousands) or none; 1K to 1000G.
+[[nodiscard]] Expected<std::uint64_t, Error> parse_rate(std::string_view text);
+/// "0.5%" as frames in a million.
+[[nodiscard]] Expected<PerMillion, Error> parse_probability(std::string_view text);
 /// A machine's or link's name: a letter, then letters, digits, "-" and "_"; at most 32 in all.
 [[nodiscard]] Expected<void, Error> check_name(std::string_view text);
 /// A kernel command line: at most kMaxCommandLineBytes, no control characters.
@@ -34,6 +39,10 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 [[nodiscard]] std::string memory_text(std::uint64_t bytes);
 /// "10ms" again, in the largest unit that divides it.
 [[nodiscard]] std::string duration_text(Ticks duration);
+/// "10M" again.
+[[nodiscard]] std::string rate_text(std::uint64_t bits_per_s);
+/// "0.5%" again.
+[[nodiscard]] std::string probability_text(PerMillion probability);
 /// "02:1f:...", as ip(8) prints it.
 [[nodiscard]] std::string mac_text(MacAddress const& mac);
 

@@ -115,13 +115,13 @@ std::string nic_table(RackReport const& report) {
     return any ? '\n' + table.text() : "";
 }
 
-/// "unknown destination 3, no buffer 1"; reasons without frames are left out.
-std::string drops_text(LinkSummary const& link) {
+/// "unknown destination 3, no buffer 1"; what is zero is left out.
+std::string counts_text(std::vector<std::pair<std::string, std::uint64_t>> const& counts) {
     std::string text;
-    for (auto const& [reason, frames] : link.drops) {
-        if (frames != 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(reason), frames);
+    for (auto const& [name, count] : counts) {
+        if (count != 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(name), count);
     }
-    return text.empty() ? "none" : text;
+    return text;
 }
 
 std::string link_table(RackReport const& report) {
@@ -138,12 +138,34 @@ std::string link_table(RackReport const& report) {
                  {"waits", Align::right},
                  {"drops", Align::left}}};
     for (LinkSummary const& link : report.links) {
+        std::string const drops = counts_text(link.drops);
         table.add({link.name, link.completion, fmt::to_string(link.frames), fmt::to_string(link.bytes),
                    fmt::to_string(link.deliveries), fmt::format("{:.3f}", copies_per_frame(link)),
                    fmt::to_string(link.whole_frames), fmt::to_string(link.cut_frames),
-                   fmt::to_string(link.peak_stored_bytes), fmt::to_string(link.waits), drops_text(link)});
+                   fmt::to_string(link.peak_stored_bytes), fmt::to_string(link.waits), drops.empty() ? "none" : drops});
     }
     return '\n' + table.text();
+}
+
+/// What only some links do, a line each.
+std::string link_notes(RackReport const& report) {
+    std::string text;
+    for (LinkSummary const& link : report.links) {
+        std::string const detected = counts_text(link.detected);
+        std::string const done = counts_text({{"frames for outside", link.outside_frames},
+                                              {"remaps to the uplink", link.remaps_to_uplink},
+                                              {"remaps to a peer", link.remaps_to_peer},
+                                              {"delayed", link.delayed_frames},
+                                              {"doubled", link.doubled_frames},
+                                              {"cuts", link.cuts}});
+        if (!detected.empty()) text += fmt::format("{}: detected by {}\n", link.name, detected);
+        if (!done.empty()) text += fmt::format("{}: {}\n", link.name, done);
+        if (!link.capture) continue;
+        text += fmt::format("{}: {} frames captured in {}", link.name, link.capture->frames,
+                            printable(link.capture->file));
+        text += link.capture->error.empty() ? "\n" : "; ended early: " + printable(link.capture->error) + '\n';
+    }
+    return text;
 }
 
 std::string_view ending_sentence(Ending ending) {
@@ -203,7 +225,9 @@ Json machine_json(MachineReport const& machine) {
 Json link_json(LinkSummary const& link) {
     Json drops = Json::object();
     for (auto const& [reason, frames] : link.drops) drops[token(reason)] = frames;
-    return {{"name", link.name},
+    Json detected = Json::object();
+    for (auto const& [how, frames] : link.detected) detected[token(how)] = frames;
+    Json json{{"name", link.name},
             {"completion", link.completion},
             {"frames", link.frames},
             {"bytes", link.bytes},
@@ -216,7 +240,18 @@ Json link_json(LinkSummary const& link) {
             {"cut_frames", link.cut_frames},
             {"cut_segments", link.cut_segments},
             {"waits", link.waits},
-            {"drops", drops}};
+            {"drops", drops},
+            {"detected", detected},
+            {"outside_frames", link.outside_frames},
+            {"remaps_to_uplink", link.remaps_to_uplink},
+            {"remaps_to_peer", link.remaps_to_peer},
+            {"delayed_frames", link.delayed_frames},
+            {"doubled_frames", link.doubled_frames},
+            {"cuts", link.cuts}};
+    if (!link.capture) return json;
+    json["capture"] = {{"file", printable(link.capture->file)}, {"frames", link.capture->frames}};
+    if (!link.capture->error.empty()) json["capture"]["error"] = printable(link.capture->error);
+    return json;
 }
 
 }  // namespace
@@ -254,7 +289,7 @@ std::string human_report(RackReport const& report) {
         fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, {}\n\n",
                     ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed,
                     report.is_repeatable ? "repeatable" : "not repeatable (input from outside)");
-    text += machine_table(report) + nic_table(report) + link_table(report);
+    text += machine_table(report) + nic_table(report) + link_table(report) + link_notes(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB\n", seconds(report.host.wall_ns),
                         seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20);
     return text;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -48,6 +49,12 @@ struct MachineReport {
     std::vector<NicReport> nics;
 };
 
+struct CaptureSummary {
+    std::string file;
+    std::uint64_t frames{0};
+    std::string error;  ///< why it ended early; empty: it did not
+};
+
 struct LinkSummary {
     std::string name;
     std::string completion;              ///< "landed" or "read"
@@ -62,6 +69,15 @@ struct LinkSummary {
     std::uint64_t cut_segments{0};       ///< what they were cut into
     std::uint64_t waits{0};              ///< frames that found no posted buffer at first
     std::vector<std::pair<std::string, std::uint64_t>> drops;  ///< (reason, frames), all reasons, zeros included
+    /// (what told that sender and receiver belong together, unicast frames), zeros included
+    std::vector<std::pair<std::string, std::uint64_t>> detected;
+    std::uint64_t outside_frames{0};    ///< unicast frames for no machine: the uplink, a service of the link
+    std::uint64_t remaps_to_uplink{0};  ///< a transmit element went from a peer to the uplink
+    std::uint64_t remaps_to_peer{0};    ///< and from the uplink to a peer
+    std::uint64_t delayed_frames{0};    ///< stored on their way
+    std::uint64_t doubled_frames{0};
+    std::uint64_t cuts{0};
+    std::optional<CaptureSummary> capture;
 };
 
 /// What the host saw: the only figures that differ between two runs.

@@ -51,6 +51,11 @@ RackReport example() {
     lan.cut_segments = 9;
     lan.waits = 2;
     lan.drops = {{"no buffer", 0}, {"no such station", 4}};
+    lan.detected = {{"destination", 20}, {"default mapping", 0}, {"configuration", 2}};
+    lan.outside_frames = 5;
+    lan.remaps_to_uplink = 2;
+    lan.remaps_to_peer = 1;
+    lan.capture = CaptureSummary{"lan.pcapng", 30, "No space left on device"};
     report.links.push_back(lan);
 
     report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20};
@@ -70,6 +75,9 @@ alpha.nic0  02:00:00:00:00:01  lan           10          20              5      
 
 link  completion  frames  bytes  deliveries  copies/frame  whole  cut  peak stored bytes  waits  drops
 lan   landed          30   3000          32         1.000      7    3                  0      2  no such station 4
+lan: detected by destination 20, configuration 2
+lan: frames for outside 5, remaps to the uplink 2, remaps to a peer 1
+lan: 30 frames captured in lan.pcapng; ended early: No space left on device
 
 host: 1.25 s, 1.20 s of CPU time, at most 300 MiB
 )");
@@ -143,6 +151,22 @@ TEST(Report, ForPrograms) {
       "drops": {
         "no_buffer": 0,
         "no_such_station": 4
+      },
+      "detected": {
+        "destination": 20,
+        "default_mapping": 0,
+        "configuration": 2
+      },
+      "outside_frames": 5,
+      "remaps_to_uplink": 2,
+      "remaps_to_peer": 1,
+      "delayed_frames": 0,
+      "doubled_frames": 0,
+      "cuts": 0,
+      "capture": {
+        "file": "lan.pcapng",
+        "frames": 30,
+        "error": "No space left on device"
       }
     }
   ],

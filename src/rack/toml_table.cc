@@ -156,6 +156,26 @@ TomlTable::Maybe<std::uint64_t> TomlTable::number(std::string_view key, std::uin
     return Unexpected{error_at(key, fmt::format("{}; expected {} to {}", value, least, most))};
 }
 
+TomlTable::Maybe<bool> TomlTable::truth(std::string_view key) const {
+    toml::node const* const node = find(key);
+    if (node == nullptr) return std::optional<bool>{};
+    if (!node->is_boolean()) return Unexpected{wrong_kind(key, *node, "true or false")};
+    return std::optional{node->as_boolean()->get()};
+}
+
+Expected<std::vector<std::string>, Error> TomlTable::texts(std::string_view key) const {
+    std::vector<std::string> found;
+    toml::node const* const node = find(key);
+    if (node == nullptr) return found;
+    if (node->is_string()) return std::vector{node->as_string()->get()};
+    if (!node->is_array()) return Unexpected{wrong_kind(key, *node, "a list of strings")};
+    for (toml::node const& element : *node->as_array()) {
+        if (!element.is_string()) return Unexpected{wrong_kind(key, element, "a list of strings")};
+        found.push_back(element.as_string()->get());
+    }
+    return found;
+}
+
 TomlTable::Maybe<std::string> TomlTable::word(std::string_view key, Words known, Words not_built_yet) const {
     std::optional<std::string> found = BACKPLANE_TRY(text(key));
     if (!found || contains(known, *found)) return found;

@@ -63,6 +63,10 @@ class TomlTable {
     [[nodiscard]] Maybe<std::string> text(std::string_view key) const;
     /// A whole number within [least, most].
     [[nodiscard]] Maybe<std::uint64_t> number(std::string_view key, std::uint64_t least, std::uint64_t most) const;
+    /// true or false.
+    [[nodiscard]] Maybe<bool> truth(std::string_view key) const;
+    /// A list of strings, or a single one; empty when the key is absent.
+    [[nodiscard]] Expected<std::vector<std::string>, Error> texts(std::string_view key) const;
     /// A string that is one of `known`; one of `not_built` is refused in words of its own.
     [[nodiscard]] Maybe<std::string> word(std::string_view key, Words known, Words not_built) const;
     [[nodiscard]] Maybe<TomlTable> table(std::string_view key) const;
@@ -75,6 +79,19 @@ class TomlTable {
     [[nodiscard]] Maybe<T> parsed(std::string_view key, Expected<T, Error> (*parse)(std::string_view)) const {
         std::optional<std::string> const found = BACKPLANE_TRY(text(key));
         return parsed_text(key, found, parse);
+    }
+    /// A list of such strings, or a single one.
+    template <typename T>
+    [[nodiscard]] Expected<std::vector<T>, Error> parsed_list(std::string_view key,
+                                                              Expected<T, Error> (*parse)(std::string_view)) const {
+        std::vector<std::string> const found = BACKPLANE_TRY(texts(key));
+        std::vector<T> values;
+        for (std::string const& text : found) {
+            Expected<T, Error> value = parse(text);
+            if (!value) return Unexpected{error_at(key, value.error().message)};
+            values.push_back(*std::move(value));
+        }
+        return values;
     }
     /// The same, but a plain number will do as well.
     template <typename T>
