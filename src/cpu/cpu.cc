@@ -1,6 +1,7 @@
 #include "cpu/cpu.h"
 
 #include "base/int128.h"
+#include "cpu/descriptor.h"
 #include "cpu/trace_cache.h"
 #include "interrupt/local_apic.h"
 
@@ -48,6 +49,7 @@ void Cpu::set_state(CpuState const& state) {
     flags.set(state.rflags);
     attention_ = true;
     mode_changed();
+    debug_registers_changed();
     flush_tlb();
 }
 
@@ -63,7 +65,12 @@ void Cpu::mode_changed() {
     Segment const& code = state_.segments[cs];
     bool const virtual_8086 = (state_.rflags & rflags::kVirtual8086) != 0;
     cpl_ = !protected_mode() ? 0 : virtual_8086 ? 3 : state_.segments[ss].dpl;
-    mode_ = long_mode_active() && code.long_mode ? CodeMode::bits64 : code.big ? CodeMode::bits32 : CodeMode::bits16;
+    bool const flat_code = code.base == 0 && code.limit == 0xffff'ffff;
+    mode_ = long_mode_active() && code.long_mode ? CodeMode::bits64
+            : !code.big                          ? CodeMode::bits16
+            : flat_code                          ? CodeMode::bits32
+                                                 : CodeMode::bits32_bounded;
+    code_limit_ = mode_ == CodeMode::bits64 ? ~std::uint64_t{0} : code.limit;
     tlb_ = cpl_ == 3 ? &user_tlb_
            : (state_.rflags & rflags::kAlignmentCheck) != 0 && (state_.cr4 & cr4::kSmap) != 0 ? &supervisor_ac_tlb_
                                                                                               : &supervisor_tlb_;
@@ -71,6 +78,7 @@ void Cpu::mode_changed() {
         bool const flat = mode_ == CodeMode::bits64 && i != fs && i != gs;
         segment_base_[i] = flat ? 0 : state_.segments[i].base;
     }
+    if (mode_ != CodeMode::bits64) compute_windows();
     std::uint64_t const lazy_fpu = state_.cr0 & (cr0::kEmulation | cr0::kTaskSwitched);
     x87_blocked_ = lazy_fpu != 0;
     simd_blocked_ = lazy_fpu != 0 || (state_.cr4 & cr4::kFxsave) == 0;
@@ -83,10 +91,47 @@ std::uint64_t Cpu::address_other(Op const* op, std::uint64_t offset) const {
         case AddressForm::flat64: break;
         case AddressForm::far64: offset += std::uint64_t{1} << 32; break;
         case AddressForm::wrap32: offset = static_cast<std::uint32_t>(offset); break;
-        case AddressForm::legacy32: return static_cast<std::uint32_t>(offset + segment_base_[op->segment]);
-        case AddressForm::legacy16: return static_cast<std::uint32_t>(static_cast<std::uint16_t>(offset) + segment_base_[op->segment]);
+        case AddressForm::legacy32: return operand_linear(op, static_cast<std::uint32_t>(offset));
+        case AddressForm::legacy16: return operand_linear(op, static_cast<std::uint16_t>(offset));
     }
     return offset + segment_base_[op->segment];
+}
+
+std::uint64_t Cpu::operand_linear(Op const* op, std::uint64_t offset) const {
+    Right const right = (op->access & kAccessWrites) != 0 ? Right::write : Right::read;
+    return checked_linear(op->segment, offset, kAccessBytes[op->access & (kAccessWrites - 1)], right);
+}
+
+std::uint64_t Cpu::address_unchecked(Op const* op) const {
+    std::uint64_t const linear = effective_address(op) + segment_base_[op->segment];
+    return mode_ == CodeMode::bits64 ? linear : static_cast<std::uint32_t>(linear);
+}
+
+std::uint64_t Cpu::segment_room(std::uint8_t slot, std::uint64_t offset, AddressForm form, std::uint64_t most, Right right) const {
+    if (mode_ == CodeMode::bits64) return most;
+    SegmentWindow const& window = window_[static_cast<unsigned>(right)][slot];
+    std::uint64_t const last = form == AddressForm::legacy16 && window.last > 0xffff ? 0xffff : window.last;
+    if (offset < window.first || offset > last) return 0;
+    return last - offset + 1 < most ? last - offset + 1 : most;
+}
+
+Cpu::SegmentWindow Cpu::window_of(Segment const& segment) {
+    bool const expand_down = segment.code_or_data && (segment.type & kTypeCode) == 0 && (segment.type & kTypeExpandDown) != 0;
+    if (!expand_down) return {0, segment.limit};
+    return {std::uint64_t{segment.limit} + 1, segment.big ? 0xffff'ffff : 0xffff};
+}
+
+// [SDM3A] 5.3 (limits, expand-down), 5.4 (null selectors), 3.4.5.1 (types), 20.1.1 (real mode checks limits alone).
+void Cpu::compute_windows() {
+    constexpr SegmentWindow kNothing{1, 0};
+    bool const typeless = real_addressing();
+    for (unsigned i = 0; i < 6; ++i) {
+        Segment const& segment = state_.segments[i];
+        SegmentWindow const window = window_of(segment);
+        window_[static_cast<unsigned>(Right::read)][i] = typeless || (segment.present && is_readable(segment)) ? window : kNothing;
+        window_[static_cast<unsigned>(Right::write)][i] = typeless || (segment.present && is_writable_data(segment)) ? window : kNothing;
+    }
+    for (auto& windows : window_) windows[kFlatSegment] = {0, 0xffff'ffff};
 }
 
 std::uint64_t Cpu::effective_address(Op const* op) const {
@@ -112,6 +157,7 @@ void Cpu::set_segment(SegmentName name, Segment const& segment) {
 Op const* Cpu::leave(Op const* op) {
     rip_ = rip_of(op);
     remaining_ += trace_->count - op->position;
+    state_.pending_debug = 0;  // what it watched has not happened
     if (non_canonical_) {
         non_canonical_ = false;
         if (op->stack != 0) pending_.vector = ExceptionVector::stack_fault;
@@ -154,9 +200,12 @@ Op const* Cpu::jump(Op const*, std::uint64_t target) {
 }
 
 Op const* Cpu::go_slow(std::uint64_t target, unsigned successor) {
+    if (successor == kTaken && !may_branch_to(target)) [[unlikely]]
+        return raise(&trace_->ops[trace_->count - 1], ExceptionVector::general_protection);
     // A link can be made only inside the page: elsewhere the mapping may change between two visits.
     std::uint64_t const start = slot_[kCodeSlot];
-    bool const same_page = (target ^ start) < kPageBytes && trace_->second_page == Trace::kNoPage;
+    bool const linkable = mode_ == CodeMode::bits64 || mode_ == CodeMode::bits32;
+    bool const same_page = linkable && (target ^ start) < kPageBytes && trace_->second_page == Trace::kNoPage;
     pending_link_ = same_page && trace_->cost != Trace::kInvalid && trace_->links[successor]->cost == Trace::kInvalid
                         ? &trace_->links[successor]
                         : nullptr;
@@ -203,21 +252,27 @@ Expected<Translation, PageFault> Cpu::walk(std::uint64_t address, AccessKind kin
     if ((state_.cr0 & cr0::kPaging) == 0) {
         return Translation{.page = page_of(GuestPhys{address}), .writable = true, .user = true, .executable = true, .dirty = true};
     }
+    bool const pae = (state_.cr4 & cr4::kPhysicalAddressExtension) != 0;
     PagingContext const context{
         .cr3 = state_.cr3,
         .user = cpl_ == 3 && !system,
         .write_protect = (state_.cr0 & cr0::kWriteProtect) != 0,
-        .no_execute = (state_.efer & efer::kNoExecute) != 0,
+        .no_execute = pae && (state_.efer & efer::kNoExecute) != 0,
         .smep = (state_.cr4 & cr4::kSmep) != 0,
+        .large_pages = (state_.cr4 & cr4::kPageSizeExtensions) != 0,
         .smap = (state_.cr4 & cr4::kSmap) != 0 && (system || (state_.rflags & rflags::kAlignmentCheck) == 0),
     };
-    return walk_4_level(bus_.memory(), context, GuestVirt{address}, kind);
+    if (long_mode_active()) return walk_4_level(bus_.memory(), context, GuestVirt{address}, kind);
+    GuestVirt const narrow{address & 0xffff'ffff};
+    if (pae) return walk_pae(bus_.memory(), context, state_.pdpte[narrow.value() >> 30], narrow, kind);
+    return walk_32_bit(bus_.memory(), context, narrow, kind);
 }
 
 std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind, std::uint32_t bytes, bool system) {
-    if (mode_ == CodeMode::bits64 && !is_canonical(address)) {
-        non_canonical_ = true;
-        fault(ExceptionVector::general_protection);
+    if (!is_canonical(address)) [[unlikely]] {
+        // Outside 64-bit mode that is what the segment has refused (checked_linear).
+        non_canonical_ = mode_ == CodeMode::bits64;
+        fault(address == kRefusedStack ? ExceptionVector::stack_fault : ExceptionVector::general_protection);
         return {};
     }
     auto const translation = walk(address, kind, system);
@@ -240,7 +295,10 @@ std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind
     std::byte* const host_page = bus_.memory().pool().host(entry.frame);
     std::byte* const host = host_page + (address & kPageMask);
     std::uint64_t const addend = reinterpret_cast<std::uint64_t>(host) - address;
+    // A page with a watchpoint has no entry, so that every access comes here.
+    if (has_watchpoints_ && is_watched_page(address)) return Target{entry.access != Access::read_write && kind != AccessKind::read ? nullptr : host, physical};
     TlbSet& set = set_for(system);
+    set.note_page_size(address, translation->page_bits);
     if (kind == AccessKind::read) {
         set.read.insert(address, addend, translation->global);
         return Target{host, physical};
@@ -285,6 +343,7 @@ Width width_of(std::uint32_t bytes) {
 }  // namespace
 
 bool Cpu::load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bool system) {
+    if (has_watchpoints_ && !system && !watch(address, bytes, AccessKind::read)) return false;
     auto* out = static_cast<std::byte*>(into);
     while (bytes != 0) {
         std::uint32_t const piece = bytes_left_in_page(address, bytes);
@@ -300,7 +359,7 @@ bool Cpu::load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bo
                 std::memcpy(out + done, &value, bytes_in(width));
             }
         }
-        address += piece;
+        address = next_piece(address, piece, system);
         out += piece;
         bytes -= piece;
     }
@@ -308,11 +367,12 @@ bool Cpu::load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bo
 }
 
 bool Cpu::store_pieces(std::uint64_t address, void const* from, std::uint32_t bytes, bool system) {
+    if (has_watchpoints_ && !system && !watch(address, bytes, AccessKind::write)) return false;
     // Both pages are checked before the first byte is written ([SDM3A] 6.5: a faulting instruction has no effect).
     std::uint32_t const first = bytes_left_in_page(address, bytes);
     if (first != bytes) {
         if (!translate(address, AccessKind::write, first, system)) return false;
-        if (!translate(address + first, AccessKind::write, bytes - first, system)) return false;
+        if (!translate(next_piece(address, first, system), AccessKind::write, bytes - first, system)) return false;
     }
     auto const* in = static_cast<std::byte const*>(from);
     while (bytes != 0) {
@@ -335,7 +395,7 @@ bool Cpu::store_pieces(std::uint64_t address, void const* from, std::uint32_t by
                 bus_.write(target->physical + done, width, value);
             }
         }
-        address += piece;
+        address = next_piece(address, piece, system);
         in += piece;
         bytes -= piece;
     }
@@ -354,7 +414,7 @@ bool Cpu::may_store(std::uint64_t address, std::uint32_t bytes) {
     if (!translate(address, AccessKind::write, first, false)) return false;
     code_touched_ = false;
     if (first == bytes) return true;
-    bool const ok = translate(address + first, AccessKind::write, bytes - first, false).has_value();
+    bool const ok = translate(next_piece(address, first, false), AccessKind::write, bytes - first, false).has_value();
     code_touched_ = false;
     return ok;
 }

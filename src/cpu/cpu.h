@@ -7,6 +7,7 @@
 // where such accesses are carried out with the clock exact.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -25,6 +26,8 @@
 namespace backplane {
 
 class LocalApic;
+struct Gate;
+struct TaskImage;
 class TraceCache;
 
 /// Why the dispatcher got control back.
@@ -43,8 +46,16 @@ struct Loaded {
     bool ok;
 };
 
+/// What an access needs of its segment.
+enum class Right : std::uint8_t { read, write };
+
 /// What an interrupt vector comes from; decides about error codes and privilege checks.
 enum class EventSource : std::uint8_t { external, exception, software };
+
+/// INT n; INT3 and INTO; INT1, which raises #DB as a trap.
+enum class IntKind : std::uint8_t { by_number, fixed, debug_trap };
+
+enum class FarKind : std::uint8_t { jump, call };
 
 /// Counters that the report and the benchmarks show.
 struct CpuCounters {
@@ -95,7 +106,9 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] std::uint64_t& gpr(Gpr name) { return slot_[name]; }
     [[nodiscard]] std::uint64_t gpr(Gpr name) const { return slot_[name]; }
 
-    /// The linear address of a memory operand.
+    /// The linear address of a memory operand. Outside 64-bit mode the segment is checked here: an access that it does
+    /// not allow gets an address that no page has, and the access itself then notes #GP(0) or #SS(0)
+    /// (docs/design/segmentation.md).
     [[nodiscard]] std::uint64_t address(Op const* op) const {
         std::uint64_t const offset = reg<std::uint64_t>(op->base) + (reg<std::uint64_t>(op->index) << op->scale) +
                                      static_cast<std::uint64_t>(static_cast<std::int64_t>(op->disp));
@@ -172,15 +185,19 @@ class Cpu final : public TranslationObserver {
         else
             slot_[rsp] = (slot_[rsp] & ~std::uint64_t{0xffff}) | value;
     }
-    [[nodiscard]] std::uint64_t stack_address(std::uint64_t offset) const {
+    [[nodiscard]] std::uint64_t stack_address(std::uint64_t offset, std::uint32_t bytes) const {
         if (mode_ == CodeMode::bits64) [[likely]] return offset;
-        return static_cast<std::uint32_t>(offset + segment_base_[ss]);
+        return checked_linear(ss, offset, bytes, Right::write);
     }
-    /// The linear address of an offset in a segment that an Op names.
-    [[nodiscard]] std::uint64_t segment_linear(std::uint8_t slot, std::uint64_t offset) const {
-        std::uint64_t const linear = offset + segment_base_[slot];
-        return mode_ == CodeMode::bits64 ? linear : static_cast<std::uint32_t>(linear);
+    /// The linear address of `bytes` at an offset in a segment that an Op names.
+    [[nodiscard]] std::uint64_t segment_linear(std::uint8_t slot, std::uint64_t offset, std::uint32_t bytes, Right right) const {
+        if (mode_ == CodeMode::bits64) [[likely]] return offset + segment_base_[slot];
+        return checked_linear(slot, offset, bytes, right);
     }
+    /// How many bytes from `offset` on, up to `most`, the segment allows without a wrap of a 16-bit offset.
+    [[nodiscard]] std::uint64_t segment_room(std::uint8_t slot, std::uint64_t offset, AddressForm form, std::uint64_t most, Right right) const;
+    /// The linear address of the operand, whatever the segment allows (INVLPG).
+    [[nodiscard]] std::uint64_t address_unchecked(Op const* op) const;
     /// Like leave(), for an access to the stack: a non-canonical address is #SS, not #GP.
     [[nodiscard]] Op const* leave_stack(Op const* op);
 
@@ -196,7 +213,8 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] Op const* finish(Op const* op, Leave reason = Leave::next);
     /// The instruction is done; execution goes on at `target` (linear, checked).
     [[nodiscard]] Op const* jump(Op const* op, std::uint64_t target);
-    /// The instruction is done; execution goes on at a successor known at decode time (0 fall-through, 1 taken).
+    /// The instruction is done; execution goes on at a successor known at decode time.
+    static constexpr unsigned kFallThrough = 0, kTaken = 1;
     [[nodiscard]] Op const* go(std::uint64_t target, unsigned successor) {
         Trace* const next = trace_->links[successor];
         if (remaining_ >= next->cost) [[likely]] {
@@ -209,8 +227,9 @@ class Cpu final : public TranslationObserver {
     }
     [[nodiscard]] std::uint64_t rip_of(Op const* op) const { return slot_[kCodeSlot] + op->offset; }
     [[nodiscard]] std::uint64_t next_rip(Op const* op) const { return slot_[kCodeSlot] + op->offset + op->length; }
-    /// True when the running instruction is alone in its trace, so that devices may be touched.
-    [[nodiscard]] bool is_alone() const { return trace_->cost == Trace::kInvalid; }
+    /// True when the running instruction is alone in its trace and nothing is linked behind it, so that devices may be
+    /// touched: the clock can be brought to it, and the dispatcher looks at interrupts right after it.
+    [[nodiscard]] bool is_alone() const { return trace_->cost == Trace::kInvalid && trace_->count <= 1; }
     /// Notes that the running instruction must be run alone; `return cpu.leave(op)` follows.
     void ask_to_run_alone() { leave_reason_ = Leave::alone; }
     /// Brings the machine's clock to the running instruction, which must be the last of its trace.
@@ -221,8 +240,10 @@ class Cpu final : public TranslationObserver {
         ++counters_.device_accesses;
         attention_ = device_touched_ = true;
     }
-    /// REP: how many iterations the quota still allows, the first included.
-    [[nodiscard]] std::uint64_t iterations_allowed() const { return remaining_ + 1; }
+    /// REP: how many iterations the quota still allows, the first included. A single step is one ([SDM3A] 17.3.1.4).
+    [[nodiscard]] std::uint64_t iterations_allowed() const {
+        return (state_.rflags & rflags::kTrap) != 0 ? 1 : remaining_ + 1;
+    }
     /// REP: counts iterations after the first.
     void count_iterations(std::uint64_t iterations) { remaining_ -= iterations - 1; }
 
@@ -241,6 +262,13 @@ class Cpu final : public TranslationObserver {
     void flush_tlb();             ///< everything
     void flush_tlb_non_global();  ///< MOV CR3 with CR4.PGE
     void flush_tlb_page(std::uint64_t address);
+    /// False: a near branch to `target` is #GP(0) at the branch ([SDM3A] 5.3, [SDM1] 3.3.7.1).
+    [[nodiscard]] bool may_branch_to(std::uint64_t target) const {
+        return mode_ == CodeMode::bits64 ? is_canonical(target) : target <= code_limit_;
+    }
+    [[nodiscard]] bool virtual_8086() const { return (state_.rflags & rflags::kVirtual8086) != 0; }
+    /// Real mode and virtual-8086 mode: a selector is a base, and nothing is read from a table.
+    [[nodiscard]] bool real_addressing() const { return !protected_mode() || virtual_8086(); }
     [[nodiscard]] static constexpr bool is_canonical(std::uint64_t address) {
         return static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16) == address;
     }
@@ -258,13 +286,22 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] bool load_ldtr(std::uint16_t selector);
     [[nodiscard]] bool load_tr(std::uint16_t selector);
     // Handlers of control transfers; each ends its trace.
-    [[nodiscard]] Op const* far_jump(Op const* op, std::uint16_t selector, std::uint64_t offset);
+    [[nodiscard]] Op const* far_jump(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes);
     [[nodiscard]] Op const* far_call(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes);
     [[nodiscard]] Op const* far_return(Op const* op, unsigned operand_bytes, std::uint64_t extra_bytes);
     [[nodiscard]] Op const* interrupt_return(Op const* op, unsigned operand_bytes);
-    [[nodiscard]] Op const* software_interrupt(Op const* op, std::uint8_t vector);
+    [[nodiscard]] Op const* software_interrupt(Op const* op, std::uint8_t vector, IntKind kind);
     [[nodiscard]] Op const* syscall(Op const* op);
     [[nodiscard]] Op const* sysret(Op const* op, unsigned operand_bytes);
+    [[nodiscard]] Op const* sysenter(Op const* op);
+    [[nodiscard]] Op const* sysexit(Op const* op);
+
+    // --- debug registers (debug.cc) -------------------------------------------------------------------------------
+    /// Both keep what the registers mean up to date.
+    void set_dr(unsigned number, std::uint64_t address);
+    void set_dr7(std::uint64_t value);
+    /// A data breakpoint has been hit: a repeated string instruction stops here, and #DB follows.
+    [[nodiscard]] bool has_debug_trap() const { return state_.pending_debug != 0; }
 
     // --- what instructions need of the machine --------------------------------------------------------------------
     [[nodiscard]] Bus& bus() { return bus_; }
@@ -276,6 +313,8 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] bool write_msr(std::uint32_t msr, std::uint64_t value);
     /// CPUID (cpuid.cc) as eax, ebx, ecx, edx.
     [[nodiscard]] std::array<std::uint32_t, 4> cpuid(std::uint32_t leaf, std::uint32_t subleaf) const;
+    /// INVPCID with its checks. False: a fault is pending.
+    [[nodiscard]] bool invalidate_by_pcid(std::uint64_t type, std::uint64_t pcid, std::uint64_t address);
     /// Writes of control registers with all their checks (control_registers.cc). False: a fault is pending.
     [[nodiscard]] bool write_cr0(std::uint64_t value);
     [[nodiscard]] bool write_cr3(std::uint64_t value);
@@ -333,11 +372,29 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] char const* shutdown_cause() const { return shutdown_cause_; }
 
   private:
+    /// The offsets of a segment that may be accessed, both ends included; first > last: none.
+    struct SegmentWindow {
+        std::uint64_t first, last;
+    };
     template <typename T>
     [[gnu::noinline]] Loaded<T> load_slow(std::uint64_t address);
     template <typename T>
     [[gnu::noinline]] bool store_slow(std::uint64_t address, T value);
     [[nodiscard]] std::uint64_t address_other(Op const* op, std::uint64_t offset) const;
+    /// `offset` has 32 bits. An access beyond the segment's window yields kRefused or kRefusedStack.
+    [[nodiscard]] std::uint64_t checked_linear(std::uint8_t slot, std::uint64_t offset, std::uint32_t bytes, Right right) const {
+        SegmentWindow const& window = window_[static_cast<unsigned>(right)][slot];
+        if (offset < window.first || offset + bytes - 1 > window.last) [[unlikely]] return slot == ss ? kRefusedStack : kRefused;
+        return static_cast<std::uint32_t>(offset + segment_base_[slot]);
+    }
+    [[nodiscard]] std::uint64_t operand_linear(Op const* op, std::uint64_t offset) const;
+    /// Where an access goes on behind its first page: outside long mode linear addresses wrap at 4 GiB.
+    [[nodiscard]] std::uint64_t next_piece(std::uint64_t address, std::uint64_t bytes, bool system) const {
+        std::uint64_t const next = address + bytes;
+        return mode_ == CodeMode::bits64 || (system && long_mode_active()) ? next : static_cast<std::uint32_t>(next);
+    }
+    [[nodiscard]] static SegmentWindow window_of(Segment const& segment);
+    void compute_windows();
     [[nodiscard]] Op const* go_slow(std::uint64_t target, unsigned successor);
 
     struct Target {  // where one page-internal piece of an access goes
@@ -358,12 +415,98 @@ class Cpu final : public TranslationObserver {
     Trace* scratch_copy(Trace const& trace, std::uint32_t count);
     bool take_events();
     void clock_to(std::uint64_t instructions);
-    bool deliver_long(std::uint8_t vector, EventSource source, std::optional<std::uint32_t> error_code);
-    /// A code segment for a far transfer at the same privilege. Empty: a fault is pending.
-    std::optional<Segment> code_segment_for(std::uint16_t selector);
+
+    // Delivery (deliver.cc). False: a fault is pending, and nothing has changed.
+    using ErrorCode = std::optional<std::uint32_t>;
+    bool deliver_once(std::uint8_t vector, EventSource source, ErrorCode error_code);
+    bool deliver_real(std::uint8_t vector);
+    bool deliver_protected(std::uint8_t vector, EventSource source, ErrorCode error_code);
+    bool deliver_through_gate(Gate const& gate, ErrorCode error_code, std::uint64_t flags_image, std::uint32_t external);
+    bool deliver_to_task(std::uint16_t selector, ErrorCode error_code, std::uint32_t external);
+    bool deliver_long(std::uint8_t vector, EventSource source, ErrorCode error_code);
+    [[nodiscard]] std::uint64_t flags_to_push(std::uint8_t vector, EventSource source) const;
+
+    // Stacks of other privilege levels.
+    struct Stack {
+        Segment segment;
+        std::uint64_t pointer;
+        std::uint32_t error_code;  ///< of the #SS when there is no room
+        bool wide;                 ///< 64 bits: no segment
+        bool system;               ///< with supervisor rights, whatever the current level
+    };
+    [[nodiscard]] Stack current_stack() const;
+    /// The stack of an inner level, from the TSS. Empty: #TS, #SS or a page fault is pending.
+    std::optional<Stack> inner_stack(unsigned level, std::uint32_t external);
+    /// Pushes onto a stack that is not the current one yet. False: #SS or a page fault is pending.
+    bool push_to(Stack& stack, std::uint64_t value, unsigned bytes);
+    /// Makes it the current stack; the code segment must be set already.
+    void adopt_stack(Stack const& stack);
+
+    // Far transfers (far_transfer.cc).
+    /// A code segment for a far transfer. Empty: a fault is pending.
+    std::optional<Segment> code_segment_for(std::uint16_t selector, std::uint64_t descriptor);
+    Op const* far_transfer_real(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes, FarKind kind);
+    Op const* far_transfer(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes, FarKind kind);
+    Op const* through_system_descriptor(Op const* op, std::uint16_t selector, std::uint64_t descriptor, FarKind kind);
+    Op const* through_call_gate(Op const* op, std::uint16_t gate_selector, Gate const& gate, FarKind kind);
+    std::optional<Stack> inner_stack_long(unsigned level);
+    Op const* call_inner(Op const* op, Gate const& gate, Segment code, std::uint64_t target, unsigned bytes);
+    Op const* call_same(Op const* op, Segment const& code, std::uint64_t target, unsigned bytes);
+    Op const* through_task(Op const* op, std::uint16_t selector, FarKind kind);
+    [[nodiscard]] bool is_in_code(Segment const& code, std::uint64_t target) const;
+    /// Code and, for an outer level, stack segment of a far RET or IRET. False: a fault is pending.
+    bool check_return_code(std::uint16_t selector, Segment& code);
+    bool check_return_stack(std::uint16_t selector, Segment const& code, Segment& stack);
+    void set_real_segment(SegmentName name, std::uint16_t selector);
+    Op const* return_in_real_mode(Op const* op, std::array<std::uint64_t, 3> const& frame, unsigned operand_bytes);
+    Op const* return_to_virtual_8086(Op const* op, std::array<std::uint64_t, 3> const& frame);
+    Op const* return_from_task(Op const* op);
+
+    // Task switching (task.cc).
+    enum class TaskCause : std::uint8_t { jump, call, interrupt, iret };
+    /// Leaves for the task of an available (IRET: busy) TSS. False: a fault is pending in the old task, which has not
+    /// been left. True: the new task runs, though a fault may be pending in it (leave_reason_).
+    bool switch_task(std::uint16_t selector, TaskCause cause, std::uint64_t next_instruction, std::uint32_t external);
+    bool save_task(TaskCause cause, std::uint64_t next_instruction);
+    enum class BusyBit : std::uint8_t { clear, set };
+    bool mark_busy(std::uint16_t selector, BusyBit bit);
+    void load_task(TaskImage const& image, TaskCause cause);
+    bool load_task_segments(TaskImage const& image);
+    bool load_task_ldt(std::uint16_t selector);
+    bool load_task_segment(SegmentName name, std::uint16_t selector);
+
+    /// Adds bits 63:32 of a 16-byte descriptor's base. False: a fault is pending.
+    bool extend_base(std::uint16_t selector, Segment& segment);
+    /// The second half of a 16-byte descriptor whose first half was read.
+    std::optional<std::uint64_t> read_descriptor_high(std::uint16_t selector);
     void mark_accessed(std::uint16_t selector, std::uint64_t descriptor);
+    void drop_inner_segments();
+    // Debugging (debug.cc).
+    void debug_registers_changed();
+    [[nodiscard]] bool stops_at(std::uint64_t rip) const;
+    [[nodiscard]] std::uint32_t count_before_breakpoint(Trace const& trace) const;
+    [[nodiscard]] std::uint64_t segment_linear_of_code(std::uint64_t rip) const {
+        return mode_ == CodeMode::bits64 ? rip : static_cast<std::uint32_t>(rip + segment_base_[cs]);
+    }
+    void set_dr6_hits(std::uint64_t bits);
+    void note_breakpoint_fault();
+    void note_debug_trap(std::uint64_t dr6_bits);
+    void deliver_debug_trap();
+    /// Watchpoints in the page of `address`, so that it may have no TLB entry.
+    [[nodiscard]] bool is_watched_page(std::uint64_t address) const;
+    /// False: the access hits a watchpoint and must be made alone.
+    bool watch(std::uint64_t address, std::uint32_t bytes, AccessKind kind);
+    [[nodiscard]] std::uint32_t count_in_segment(Trace const& trace) const;
+
+    /// PAE: the four entries behind CR3, checked. False: #GP is pending.
+    bool load_pdptes(std::uint64_t new_cr3);
     void write_paravirtual_clock(std::uint64_t value);
     void write_paravirtual_wall_clock(std::uint64_t value);
+
+    // Neither is canonical, so that no TLB entry matches; both are even multiples of a page, so that no handler takes
+    // them for misaligned before the segment's fault was noted.
+    static constexpr std::uint64_t kRefused = 0x8000'0000'0000'0000;
+    static constexpr std::uint64_t kRefusedStack = 0x8100'0000'0000'0000;
 
     // Hot: what every handler touches.
     std::uint64_t slot_[18]{};
@@ -381,6 +524,12 @@ class Cpu final : public TranslationObserver {
     bool simd_blocked_{true};
     bool x87_blocked_{false};
     Fault pending_{};
+
+    SegmentWindow window_[2][7]{};       // by Right; outside 64-bit mode
+    bool has_code_breakpoints_{false};
+    bool has_watchpoints_{false};
+    bool trap_dropped_{false};           // the instruction was one after which TF does not trap (INT n)
+    std::uint64_t code_limit_{0xffff};   // the highest RIP that the code segment allows
 
     CpuState state_;
     Bus& bus_;

@@ -22,13 +22,14 @@ constexpr std::uint32_t kHighestExtended = 0x8000'0021;
 constexpr std::uint32_t kHighestHypervisor = 0x4000'0001;
 
 constexpr std::uint32_t kLeaf1Edx = bit(0) /* FPU */ | bit(2) /* DE */ | bit(3) /* PSE */ | bit(4) /* TSC */ | bit(5) /* MSR */ |
-                                    bit(6) /* PAE */ | bit(8) /* CX8 */ | bit(12) /* MTRR */ | bit(13) /* PGE */ |
+                                    bit(6) /* PAE */ | bit(8) /* CX8 */ | bit(11) /* SEP */ | bit(12) /* MTRR */ | bit(13) /* PGE */ |
                                     bit(15) /* CMOV */ | bit(16) /* PAT */ | bit(17) /* PSE36 */ | bit(19) /* CLFSH */ |
                                     bit(23) /* MMX */ | bit(24) /* FXSR */ | bit(25) /* SSE */ | bit(26) /* SSE2 */;
-constexpr std::uint32_t kLeaf1Ecx = bit(13) /* CX16 */ | bit(21) /* x2APIC */ | bit(23) /* POPCNT */ |
+constexpr std::uint32_t kLeaf1Ecx = bit(13) /* CX16 */ | bit(17) /* PCID */ | bit(21) /* x2APIC */ | bit(23) /* POPCNT */ |
                                     bit(24) /* TSC-deadline */ | bit(30) /* RDRAND */ | bit(31) /* hypervisor */;
-constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(7) /* SMEP */ | bit(9) /* ERMS */ |
+constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(7) /* SMEP */ | bit(9) /* ERMS */ | bit(10) /* INVPCID */ |
                                     bit(18) /* RDSEED */ | bit(20) /* SMAP */;
+constexpr std::uint32_t kLeaf7Ecx = bit(2) /* UMIP */;
 constexpr std::uint32_t kLeaf7Edx = bit(4) /* FSRM */;
 constexpr std::uint32_t kExtended1Ecx = bit(0) /* LAHF */ | bit(8) /* 3DNowPrefetch */;
 constexpr std::uint32_t kExtended1Edx = (kLeaf1Edx & 0x0183'f3ff) | bit(11) /* SYSCALL */ | bit(20) /* NX */ |
@@ -64,7 +65,7 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             return {kSignature, apic_.id() << 24 | 1U << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */, kLeaf1Ecx,
                     kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0)};
         case 6: return {bit(2) /* ARAT */, 0, 0, 0};
-        case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx, 0, kLeaf7Edx} : Leaf{};
+        case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx, kLeaf7Ecx, kLeaf7Edx} : Leaf{};
         case 0xb:  // one processor: both levels have one (topology of several comes with SMP)
             if (subleaf == 0) return {0, 1, 1 << 8 | subleaf, apic_.id()};
             if (subleaf == 1) return {0, 1, 2 << 8 | subleaf, apic_.id()};

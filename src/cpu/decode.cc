@@ -14,7 +14,8 @@ constexpr std::uint8_t kMaxInstructionBytes = 15;
 struct Decoders {
     ZydisDecoder by_mode[3];
     Decoders() {
-        ZydisDecoderInit(&by_mode[0], ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16);
+        // Protected and real mode alike: the handlers refuse what real mode does not have.
+        ZydisDecoderInit(&by_mode[0], ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
         ZydisDecoderInit(&by_mode[1], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
         ZydisDecoderInit(&by_mode[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
         for (ZydisDecoder& decoder : by_mode) {
@@ -29,7 +30,7 @@ struct Decoders {
 
 ZydisDecoder const& decoder_for(CodeMode mode) {
     static Decoders const decoders;
-    return decoders.by_mode[static_cast<unsigned>(mode)];
+    return decoders.by_mode[static_cast<unsigned>(mode == CodeMode::bits32_bounded ? CodeMode::bits32 : mode)];
 }
 
 Op const* raise_undefined(Cpu& cpu, Op const* op) {
@@ -76,6 +77,8 @@ void lower_memory(Op& op, ZydisDecodedInstruction const& instruction, ZydisDecod
         }
         ZydisDecodedOperandMem const& memory = operands[i].mem;
         op.segment = segment_slot(memory.segment, mode);
+        bool const writes = (operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        op.access = static_cast<std::uint8_t>((access_index(operands[i].size / 8) | (writes ? kAccessWrites : 0)) & 31);
         op.stack = memory.segment == ZYDIS_REGISTER_SS;
         std::int64_t displacement = memory.disp.has_displacement ? memory.disp.value : 0;
         if (memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP) {

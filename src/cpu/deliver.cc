@@ -1,5 +1,5 @@
-// Interrupts and exceptions through the IDT, and the way back: IRET, and SYSCALL and SYSRET beside them.
-// [SDM3A] chapter 6, [SDM2A] IRET, [SDM2B] SYSCALL, [APM3] SYSRET
+// Interrupts and exceptions: through the interrupt vector table in real mode, through the IDT else. [SDM3A] chapter 6
+// (real mode: 20.1.4; virtual-8086 mode: 20.3), [SDM2A] INT n
 #include "cpu/cpu.h"
 #include "cpu/descriptor.h"
 #include "interrupt/local_apic.h"
@@ -35,18 +35,15 @@ bool makes_double_fault(std::uint8_t first, std::uint8_t second) {
 
 void Cpu::deliver(std::uint8_t vector, EventSource source, std::optional<std::uint32_t> error_code) {
     pending_link_ = nullptr;  // execution does not go on where the last trace ended
+    state_.interrupt_shadow = state_.trap_shadow = false;  // the instruction they were for faulted, or is the handler's
+    if (vector == static_cast<std::uint8_t>(ExceptionVector::debug)) state_.dr7 &= ~dr7::kGeneralDetect;
     constexpr auto kDoubleFault = static_cast<std::uint8_t>(ExceptionVector::double_fault);
     // Each turn either delivers or goes one step towards the triple fault.
     for (;;) {
-        if (long_mode_active() && deliver_long(vector, source, error_code)) {
-            leave_reason_ = Leave::next;
-            return;
-        }
-        if (!long_mode_active()) {
-            shutdown_cause_ = "an interrupt or exception outside long mode, which this processor does not deliver yet";
-            leave_reason_ = Leave::shutdown;
-            return;
-        }
+        leave_reason_ = Leave::next;
+        // A task switch can succeed and leave a fault of the new task behind.
+        if (deliver_once(vector, source, error_code) && leave_reason_ == Leave::next) return;
+        non_canonical_ = false;
         auto const second = static_cast<std::uint8_t>(pending_.vector);
         if (vector == kDoubleFault) {
             shutdown_cause_ = "triple fault";
@@ -65,8 +62,175 @@ void Cpu::deliver(std::uint8_t vector, EventSource source, std::optional<std::ui
     }
 }
 
-// [SDM3A] 6.14. False: a fault is pending, and nothing has changed.
-bool Cpu::deliver_long(std::uint8_t vector, EventSource source, std::optional<std::uint32_t> error_code) {
+bool Cpu::deliver_once(std::uint8_t vector, EventSource source, ErrorCode error_code) {
+    if (long_mode_active()) return deliver_long(vector, source, error_code);
+    return protected_mode() ? deliver_protected(vector, source, error_code) : deliver_real(vector);
+}
+
+// RF in the image: set for faults, so that the instruction is not stopped by the same breakpoint again ([SDM3A] 6.8.3).
+std::uint64_t Cpu::flags_to_push(std::uint8_t vector, EventSource source) const {
+    bool const is_fault = source == EventSource::exception && vector != static_cast<std::uint8_t>(ExceptionVector::debug);
+    return is_fault ? rflags() | rflags::kResume : rflags();
+}
+
+// [SDM3A] 20.1.4: FLAGS, CS and IP, and no error code.
+bool Cpu::deliver_real(std::uint8_t vector) {
+    if (std::uint32_t{vector} * 4 + 3 > state_.idtr.limit) return fault(ExceptionVector::general_protection);
+    auto const pointer = load_system<std::uint32_t>(state_.idtr.base + std::uint64_t{vector} * 4);
+    if (!pointer.ok) return false;
+    Stack stack = current_stack();
+    for (std::uint64_t const value : {rflags(), std::uint64_t{state_.segments[cs].selector}, rip_})
+        if (!push_to(stack, static_cast<std::uint16_t>(value), 2)) return false;
+    state_.rflags &= ~(rflags::kInterrupt | rflags::kTrap | rflags::kAlignmentCheck | rflags::kResume);
+    set_real_segment(cs, static_cast<std::uint16_t>(pointer.value >> 16));
+    adopt_stack(stack);
+    rip_ = pointer.value & 0xffff;
+    return true;
+}
+
+// --- 32-bit protected mode ----------------------------------------------------------------------------------------
+
+// [SDM3A] 6.11, 6.12.
+bool Cpu::deliver_protected(std::uint8_t vector, EventSource source, ErrorCode error_code) {
+    std::uint32_t const external = source == EventSource::software ? 0 : kErrorExternal;
+    std::uint32_t const gate_code = std::uint32_t{vector} * 8 | kErrorIdt | external;
+    if (std::uint32_t{vector} * 8 + 7 > state_.idtr.limit) return fault(ExceptionVector::general_protection, gate_code);
+    auto const descriptor = load_system<std::uint64_t>(state_.idtr.base + std::uint64_t{vector} * 8);
+    if (!descriptor.ok) return false;
+    Gate const gate = gate_from(descriptor.value);
+    bool const known = gate.type == kTypeTaskGate || gate.type == kTypeInterruptGate || gate.type == kTypeTrapGate ||
+                       gate.type == kTypeInterruptGate16 || gate.type == kTypeTrapGate16;
+    if (!known) return fault(ExceptionVector::general_protection, gate_code);
+    if (source == EventSource::software && gate.dpl < cpl()) return fault(ExceptionVector::general_protection, gate_code);
+    if (!gate.present) return fault(ExceptionVector::segment_not_present, gate_code);
+    if (gate.type == kTypeTaskGate) return deliver_to_task(gate.selector, error_code, external);
+    return deliver_through_gate(gate, error_code, flags_to_push(vector, source), external);
+}
+
+// [SDM3A] 6.12.2; the error code goes onto the new task's stack.
+bool Cpu::deliver_to_task(std::uint16_t selector, ErrorCode error_code, std::uint32_t external) {
+    std::uint32_t const code = error_code_of(selector) | external;
+    if (is_local(selector)) return fault(ExceptionVector::general_protection, code);
+    if (!switch_task(selector, TaskCause::interrupt, rip_, external)) return false;
+    if (leave_reason_ != Leave::next || !error_code) return true;
+    Stack stack = current_stack();
+    stack.error_code = external;
+    if (!push_to(stack, *error_code, (state_.tr.type & kTypeTss32) != 0 ? 4 : 2)) return false;
+    adopt_stack(stack);
+    return true;
+}
+
+// [SDM3A] 6.12.1, and 20.3.1 from virtual-8086 mode, whose segments are saved and made null.
+bool Cpu::deliver_through_gate(Gate const& gate, ErrorCode error_code, std::uint64_t flags_image, std::uint32_t external) {
+    if (is_null(gate.selector)) return fault(ExceptionVector::general_protection, external);
+    auto const descriptor = read_descriptor(gate.selector, ExceptionVector::general_protection);
+    if (!descriptor) {
+        if (pending_.vector == ExceptionVector::general_protection) pending_.error_code |= external;
+        return false;
+    }
+    Segment code = segment_from(gate.selector, *descriptor);
+    std::uint32_t const selector_code = error_code_of(gate.selector) | external;
+    if (!is_code(code) || code.dpl > cpl()) return fault(ExceptionVector::general_protection, selector_code);
+    if (!code.present) return fault(ExceptionVector::segment_not_present, selector_code);
+    unsigned const level = is_conforming(code) ? cpl() : code.dpl;
+    bool const from_8086 = virtual_8086();
+    if (from_8086 && level != 0) return fault(ExceptionVector::general_protection, selector_code);
+
+    Stack stack = current_stack();
+    stack.error_code = external;
+    if (level != cpl()) {
+        auto const inner = inner_stack(level, external);
+        if (!inner) return false;
+        stack = *inner;
+    }
+    if (gate.offset > code.limit) return fault(ExceptionVector::general_protection, external);
+    unsigned const bytes = (gate.type & 8) != 0 ? 4 : 2;
+    auto const push = [&](std::uint64_t value) { return push_to(stack, value, bytes); };
+    if (from_8086)
+        for (SegmentName const name : {gs, fs, ds, es})
+            if (!push(state_.segments[name].selector)) return false;
+    if (level != cpl() && (!push(state_.segments[ss].selector) || !push(slot_[rsp]))) return false;
+    if (!push(flags_image) || !push(state_.segments[cs].selector) || !push(rip_)) return false;
+    if (error_code && !push(*error_code)) return false;
+
+    mark_accessed(gate.selector, *descriptor);
+    code.selector = static_cast<std::uint16_t>((gate.selector & ~3) | level);
+    std::uint64_t cleared = rflags::kTrap | rflags::kNestedTask | rflags::kResume | rflags::kVirtual8086;
+    if ((gate.type & 1) == 0) cleared |= rflags::kInterrupt;
+    state_.rflags &= ~cleared;
+    if (from_8086)
+        for (SegmentName const name : {es, ds, fs, gs}) state_.segments[name] = Segment{};
+    state_.segments[cs] = code;
+    adopt_stack(stack);
+    rip_ = (gate.type & 8) != 0 ? gate.offset : gate.offset & 0xffff;
+    return true;
+}
+
+// --- stacks of other levels ---------------------------------------------------------------------------------------
+
+Cpu::Stack Cpu::current_stack() const {
+    return {.segment = state_.segments[ss], .pointer = slot_[rsp], .error_code = 0, .wide = in_64_bit_mode(), .system = cpl() != 3};
+}
+
+// [SDM3A] 6.12.1 and 5.8.5; outside long mode.
+std::optional<Cpu::Stack> Cpu::inner_stack(unsigned level, std::uint32_t external) {
+    bool const is_32 = (state_.tr.type & kTypeTss32) != 0;
+    unsigned const pointer_bytes = is_32 ? 4 : 2;
+    std::uint32_t const offset = is_32 ? 4 + level * 8 : 2 + level * 4;
+    auto const bad_task = [&](std::uint16_t selector) {
+        fault(ExceptionVector::invalid_tss, error_code_of(selector) | external);
+        return std::nullopt;
+    };
+    if (offset + pointer_bytes + 1 > state_.tr.limit) return bad_task(state_.tr.selector);
+    std::uint32_t pointer = 0;
+    std::uint16_t selector = 0;
+    if (!load_pieces(state_.tr.base + offset, &pointer, pointer_bytes, true)) return {};
+    if (!load_pieces(state_.tr.base + offset + pointer_bytes, &selector, 2, true)) return {};
+    if (is_null(selector)) return bad_task(0);
+    auto const descriptor = read_descriptor(selector, ExceptionVector::invalid_tss);
+    if (!descriptor) {
+        if (pending_.vector == ExceptionVector::invalid_tss) pending_.error_code |= external;
+        return {};
+    }
+    Segment const segment = segment_from(selector, *descriptor);
+    if (rpl_of(selector) != level || segment.dpl != level || !is_writable_data(segment)) return bad_task(selector);
+    std::uint32_t const stack_code = error_code_of(selector) | external;
+    if (!segment.present) {
+        fault(ExceptionVector::stack_fault, stack_code);
+        return {};
+    }
+    mark_accessed(selector, *descriptor);
+    return Stack{.segment = segment, .pointer = pointer, .error_code = stack_code, .wide = false, .system = true};
+}
+
+bool Cpu::push_to(Stack& stack, std::uint64_t value, unsigned bytes) {
+    std::uint64_t const mask = stack.wide ? ~std::uint64_t{0} : stack.segment.big ? 0xffff'ffff : 0xffff;
+    std::uint64_t const top = (stack.pointer - bytes) & mask;
+    std::uint64_t address = top;
+    if (!stack.wide) {
+        SegmentWindow const window = window_of(stack.segment);
+        if (top < window.first || top + bytes - 1 > window.last) return fault(ExceptionVector::stack_fault, stack.error_code);
+        address = static_cast<std::uint32_t>(top + stack.segment.base);
+    }
+    if (!store_pieces(address, &value, bytes, stack.system)) {
+        if (non_canonical_) pending_ = {ExceptionVector::stack_fault, stack.error_code};
+        non_canonical_ = false;
+        return false;
+    }
+    stack.pointer = (stack.pointer & ~mask) | top;
+    return true;
+}
+
+void Cpu::adopt_stack(Stack const& stack) {
+    state_.segments[ss] = stack.segment;
+    mode_changed();
+    slot_[rsp] = stack.wide ? stack.pointer : static_cast<std::uint32_t>(stack.pointer);
+}
+
+// --- long mode ----------------------------------------------------------------------------------------------------
+
+// [SDM3A] 6.14.
+bool Cpu::deliver_long(std::uint8_t vector, EventSource source, ErrorCode error_code) {
     std::uint32_t const external = source == EventSource::software ? 0 : kErrorExternal;
     std::uint32_t const gate_code = std::uint32_t{vector} * 8 | kErrorIdt | external;
     if (std::uint32_t{vector} * 16 + 15 > state_.idtr.limit) return fault(ExceptionVector::general_protection, gate_code);
@@ -107,10 +271,7 @@ bool Cpu::deliver_long(std::uint8_t vector, EventSource source, std::optional<st
     if (!is_canonical(target)) return fault(ExceptionVector::general_protection, external);
     stack &= ~std::uint64_t{15};
 
-    std::uint64_t flags_image = rflags();
-    // RF in the image: set for faults, so that the instruction is not stopped by the same breakpoint again (6.8.3).
-    if (source == EventSource::exception && vector != static_cast<std::uint8_t>(ExceptionVector::debug)) flags_image |= rflags::kResume;
-    std::uint64_t const frame[6] = {error_code.value_or(0), rip_, state_.segments[cs].selector, flags_image, slot_[rsp], state_.segments[ss].selector};
+    std::uint64_t const frame[6] = {error_code.value_or(0), rip_, state_.segments[cs].selector, flags_to_push(vector, source), slot_[rsp], state_.segments[ss].selector};
     unsigned const skipped = error_code ? 0 : 1;
     std::uint32_t const bytes = (6 - skipped) * 8;
     stack -= bytes;
@@ -136,117 +297,25 @@ bool Cpu::deliver_long(std::uint8_t vector, EventSource source, std::optional<st
     return true;
 }
 
-Op const* Cpu::software_interrupt(Op const* op, std::uint8_t vector) {
-    if (!long_mode_active()) return raise(op, ExceptionVector::general_protection, std::uint32_t{vector} * 8 + kErrorIdt);
+// --- INT n, INT3, INTO, INT1 --------------------------------------------------------------------------------------
+
+// [SDM2A] INT n. In virtual-8086 mode INT n alone needs IOPL 3 ([SDM3A] table 20-2).
+Op const* Cpu::software_interrupt(Op const* op, std::uint8_t vector, IntKind kind) {
+    bool const low_iopl = (state_.rflags & rflags::kIopl) != rflags::kIopl;
+    if (virtual_8086() && kind == IntKind::by_number && low_iopl) return raise(op, ExceptionVector::general_protection);
     std::uint64_t const here = rip_of(op);
     rip_ = next_rip(op);
-    // INT1 ([SDM2A]) is not subject to the gate's DPL.
-    EventSource const source = vector == static_cast<std::uint8_t>(ExceptionVector::debug) ? EventSource::external : EventSource::software;
+    // INT1 is not subject to the gate's DPL.
+    EventSource const source = kind == IntKind::debug_trap ? EventSource::external : EventSource::software;
     leave_reason_ = Leave::next;
-    if (deliver_long(vector, source, {})) return nullptr;
+    if (deliver_once(vector, source, {})) {
+        trap_dropped_ = true;
+        return nullptr;
+    }
+    non_canonical_ = false;
     rip_ = here;
     remaining_ += 1;  // the instruction faulted, so it does not count; it is the last of its trace
     return nullptr;
-}
-
-// [SDM2A] IRET/IRETD/IRETQ; to the same or an outer privilege, in long mode.
-Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
-    if (!protected_mode() || (state_.rflags & rflags::kVirtual8086) != 0) return raise(op, ExceptionVector::general_protection);
-    if (long_mode_active() && (state_.rflags & rflags::kNestedTask) != 0) return raise(op, ExceptionVector::general_protection);
-    std::uint64_t frame[5]{};  // rip, cs, rflags, rsp, ss
-    auto const pop = [&](unsigned first, unsigned count) {
-        for (unsigned i = first; i < first + count; ++i)
-            if (!load_bytes(stack_address(stack_pointer_plus(std::uint64_t{i} * operand_bytes)), &frame[i], operand_bytes)) return false;
-        return true;
-    };
-    if (!pop(0, 3)) return leave_stack(op);
-    auto const selector = static_cast<std::uint16_t>(frame[1]);
-    unsigned const new_cpl = selector & 3;
-    std::uint32_t const code_error = selector & ~std::uint32_t{3};
-    if (code_error == 0) return raise(op, ExceptionVector::general_protection);
-    if (new_cpl < cpl()) return raise(op, ExceptionVector::general_protection, code_error);
-    auto const descriptor = read_descriptor(selector, ExceptionVector::general_protection);
-    if (!descriptor) return leave(op);
-    Segment const code = segment_from(selector, *descriptor);
-    bool const allowed = is_code(code) && (is_conforming(code) ? code.dpl <= new_cpl : code.dpl == new_cpl);
-    if (!allowed || (long_mode_active() && code.long_mode && code.big)) return raise(op, ExceptionVector::general_protection, code_error);
-    if (!code.present) return raise(op, ExceptionVector::segment_not_present, code_error);
-    bool const with_stack = in_64_bit_mode() || new_cpl != cpl();
-    Segment stack = state_.segments[ss];
-    if (with_stack) {
-        if (!pop(3, 2)) return leave_stack(op);
-        auto const stack_selector = static_cast<std::uint16_t>(frame[4]);
-        std::uint32_t const stack_error = stack_selector & ~std::uint32_t{3};
-        if (stack_error == 0) {
-            if (!code.long_mode || !long_mode_active() || new_cpl == 3 || (stack_selector & 3) != new_cpl) return raise(op, ExceptionVector::general_protection);
-            stack = Segment{};
-            stack.selector = stack_selector;
-            stack.dpl = static_cast<std::uint8_t>(new_cpl);
-        } else {
-            auto const stack_descriptor = read_descriptor(stack_selector, ExceptionVector::general_protection);
-            if (!stack_descriptor) return leave(op);
-            stack = segment_from(stack_selector, *stack_descriptor);
-            if ((stack_selector & 3u) != new_cpl || !is_writable_data(stack) || stack.dpl != new_cpl) return raise(op, ExceptionVector::general_protection, stack_error);
-            if (!stack.present) return raise(op, ExceptionVector::stack_fault, stack_error);
-        }
-    }
-    bool const to_64 = long_mode_active() && code.long_mode;
-    if (to_64 && !is_canonical(frame[0])) return raise(op, ExceptionVector::general_protection);
-
-    std::uint64_t writable = rflags::kArithmetic | rflags::kTrap | rflags::kDirection | rflags::kNestedTask | rflags::kResume | rflags::kAlignmentCheck | rflags::kIdentification;
-    if (cpl() == 0) writable |= rflags::kIopl;
-    if (cpl() <= (state_.rflags & rflags::kIopl) >> 12) writable |= rflags::kInterrupt;
-    if (operand_bytes == 2) writable &= 0xffff;
-    std::uint64_t const new_flags = (rflags() & ~writable) | (frame[2] & writable);
-
-    bool const outward = new_cpl != cpl();
-    if (with_stack)
-        state_.segments[ss] = stack;
-    state_.segments[cs] = code;
-    mode_changed();  // the stack's width is the new one's from here on
-    if (with_stack)
-        set_stack_pointer(to_64 ? frame[3] : stack_masked(frame[3]));
-    else
-        set_stack_pointer(stack_pointer_plus(3 * std::uint64_t{operand_bytes}));
-    if (outward) {
-        // Segments that the outer level may not use become null ([SDM2A] IRET, RETURN-TO-OUTER-PRIVILEGE-LEVEL).
-        for (SegmentName const name : {es, ds, fs, gs}) {
-            Segment& segment = state_.segments[name];
-            if (segment.present && segment.dpl < new_cpl && !is_conforming(segment)) segment = Segment{};
-        }
-    }
-    set_rflags(new_flags);
-    mode_changed();
-    attention_ = true;
-    return jump(op, to_64 ? frame[0] : static_cast<std::uint32_t>(frame[0]));
-}
-
-Op const* Cpu::syscall(Op const* op) {
-    if ((state_.efer & efer::kSyscall) == 0 || !long_mode_active()) return raise(op, ExceptionVector::invalid_opcode);
-    slot_[rcx] = next_rip(op);
-    slot_[r11] = rflags();
-    std::uint64_t const target = in_64_bit_mode() ? state_.lstar : state_.cstar;
-    auto const selector = static_cast<std::uint16_t>(state_.star >> 32);
-    state_.segments[cs] = flat_code(static_cast<std::uint16_t>(selector & ~3), 0, true);
-    state_.segments[ss] = flat_data(static_cast<std::uint16_t>((selector & ~3) + 8), 0);
-    set_rflags(rflags() & ~(state_.sfmask | rflags::kResume));
-    mode_changed();
-    return jump(op, target);
-}
-
-// As AMD does it, the target is not checked here; a non-canonical one faults when it is fetched ([APM3] SYSRET).
-Op const* Cpu::sysret(Op const* op, unsigned operand_bytes) {
-    if ((state_.efer & efer::kSyscall) == 0 || !long_mode_active()) return raise(op, ExceptionVector::invalid_opcode);
-    if (cpl() != 0) return raise(op, ExceptionVector::general_protection);
-    auto const selector = static_cast<std::uint16_t>(state_.star >> 48);
-    bool const to_64 = operand_bytes == 8;
-    state_.segments[cs] = flat_code(static_cast<std::uint16_t>((to_64 ? selector + 16 : selector) | 3), 3, to_64);
-    state_.segments[ss] = flat_data(static_cast<std::uint16_t>((selector + 8) | 3), 3);
-    constexpr std::uint64_t kLoaded = 0x3c'7fd7;
-    set_rflags((slot_[r11] & kLoaded) | rflags::kFixed);
-    mode_changed();
-    attention_ = true;
-    return jump(op, to_64 ? slot_[rcx] : static_cast<std::uint32_t>(slot_[rcx]));
 }
 
 }  // namespace backplane

@@ -29,12 +29,20 @@ std::optional<std::uint64_t> Cpu::fetch_page(std::uint64_t address) {
         return {};
     }
     std::uint64_t const page_address = address_of(translation->page).value();
+    tlb_->note_page_size(address, translation->page_bits);
     tlb_->execute.insert(address, page_address, translation->global);
     return page_address;
 }
 
 Trace* Cpu::find_trace(std::uint64_t rip) {
-    std::uint64_t const linear = rip + segment_base_[cs];
+    std::uint64_t linear = rip + segment_base_[cs];
+    if (mode_ != CodeMode::bits64) {
+        if (rip > code_limit_) {
+            fault(ExceptionVector::general_protection);
+            return nullptr;
+        }
+        linear = static_cast<std::uint32_t>(linear);
+    }
     auto const page = fetch_page(linear);
     if (!page) return nullptr;
     std::uint64_t const physical = *page | (linear & kPageMask);
@@ -114,6 +122,14 @@ Trace* Cpu::scratch_copy(Trace const& trace, std::uint32_t count) {
     return copy;
 }
 
+/// The instructions of a trace at rip that end within the code segment's limit.
+std::uint32_t Cpu::count_in_segment(Trace const& trace) const {
+    std::uint64_t const room = code_limit_ - rip_ + 1;
+    std::uint32_t count = 0;
+    while (count < trace.count && trace.ops[count].offset + std::uint64_t{trace.ops[count].length} <= room) ++count;
+    return count;
+}
+
 void Cpu::run_trace(Trace* trace) {
     remaining_ -= trace->count;
     trace_ = trace;
@@ -126,13 +142,14 @@ void Cpu::run_trace(Trace* trace) {
 }
 
 bool Cpu::has_wake_event() const {
-    return apic_.nmi_pending() || ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready());
+    return (apic_.nmi_pending() && !state_.nmi_blocked) || ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready());
 }
 
 /// Interrupts that may be taken now. True when one was delivered.
 bool Cpu::take_events() {
-    if (apic_.nmi_pending()) {
+    if (apic_.nmi_pending() && !state_.nmi_blocked) {
         apic_.take_nmi();
+        state_.nmi_blocked = true;
         state_.halted = false;
         deliver(static_cast<std::uint8_t>(ExceptionVector::nmi), EventSource::external, {});
         return true;
@@ -166,10 +183,16 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             }
             bool const shadow = state_.interrupt_shadow;
             bool const trap = (state_.rflags & rflags::kTrap) != 0;
-            attention_ = shadow || trap;
-            if (!shadow && !alone) {
+            attention_ = shadow || trap || has_code_breakpoints_;
+            if (!alone) {
                 trace_ = traces_.nowhere();
-                if (take_events()) continue;
+                leave_reason_ = Leave::next;
+                bool const traps = state_.pending_debug != 0 && !state_.trap_shadow;
+                if (traps) deliver_debug_trap();
+                if (traps || (!shadow && take_events())) {
+                    if (leave_reason_ == Leave::shutdown) reason = Leave::shutdown;
+                    continue;
+                }
             }
             step = step || shadow || trap;
         }
@@ -180,7 +203,12 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
         if (remaining_ == 0) break;
         trace_ = traces_.nowhere();
         leave_reason_ = Leave::next;
-        Trace* const trace = find_trace(rip_);
+        // RF is for one instruction; one that does not complete keeps it ([SDM3B] 17.3.1.1).
+        std::uint64_t const resume = state_.rflags & rflags::kResume;
+        bool const stops = has_code_breakpoints_ && resume == 0 && stops_at(rip_);
+        if (stops) note_breakpoint_fault();
+        state_.rflags &= ~resume;
+        Trace* const trace = stops ? nullptr : find_trace(rip_);
         if (trace == nullptr) {
             alone = false;
         } else {
@@ -190,21 +218,23 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             bool const was_trap = step && (state_.rflags & rflags::kTrap) != 0;
             std::uint64_t const most = step ? 1 : remaining_;
             alone = false;
-            bool const whole = !step && trace->count <= most;
-            auto const part = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, trace->count));
-            run_trace(whole ? trace : scratch_copy(*trace, part));
+            auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, trace->count));
+            if (code_limit_ - rip_ < trace->bytes) [[unlikely]] part = std::min(part, count_in_segment(*trace));
+            if (has_code_breakpoints_) part = std::min(part, count_before_breakpoint(*trace));
+            bool const whole = !step && part == trace->count && !has_code_breakpoints_;
+            if (part == 0)
+                fault(ExceptionVector::general_protection);  // the instruction reaches beyond the code segment
+            else
+                run_trace(whole ? trace : scratch_copy(*trace, part));
+            if (leave_reason_ == Leave::alone || leave_reason_ == Leave::fault) state_.rflags |= resume;
             if (was_shadow && leave_reason_ != Leave::alone) {
                 // A second STI in the shadow does not extend it ([SDM2] STI).
-                state_.interrupt_shadow = false;
+                state_.interrupt_shadow = state_.trap_shadow = false;
                 attention_ = true;
             }
-            if (was_trap && leave_reason_ == Leave::next && !was_shadow) {
-                state_.dr6 |= 1 << 14;  // BS
-                leave_reason_ = Leave::next;
-                trace_ = traces_.nowhere();
-                deliver(static_cast<std::uint8_t>(ExceptionVector::debug), EventSource::exception, {});
-                continue;
-            }
+            bool const completed = leave_reason_ == Leave::next || leave_reason_ == Leave::halt;
+            if (was_trap && completed && !trap_dropped_ && !state_.trap_shadow) note_debug_trap(dr6::kSingleStep);
+            trap_dropped_ = false;
         }
         switch (leave_reason_) {
             case Leave::next: break;

@@ -57,6 +57,9 @@ void lower_mov_system(Lowering& lowering);
 void lower_push_segment(Lowering& lowering);
 void lower_pop_segment(Lowering& lowering);
 
+/// The segment of a string instruction's source: DS, or what a prefix says.
+[[nodiscard]] std::uint8_t string_source_segment(Lowering const& lowering);
+
 /// Picks among four instances of a handler template by operand size.
 [[nodiscard]] constexpr Handler by_size(unsigned bytes, Handler h1, Handler h2, Handler h4, Handler h8) {
     switch (bytes) {

@@ -22,6 +22,8 @@ std::uint64_t relative_target(Cpu& cpu, Op const* op) {
     return cut(op, cpu.reg<std::uint64_t>(kCodeSlot * 8) + static_cast<std::uint64_t>(op->imm));
 }
 
+Op const* refuse(Cpu& cpu, Op const* op) { return cpu.raise(op, ExceptionVector::general_protection); }
+
 /// op.aux: bytes of the instruction pointer that the branch writes.
 void fill_pointer_bytes(Lowering& lowering) {
     lowering.op.aux = lowering.mode == CodeMode::bits64 ? 8 : static_cast<std::uint8_t>(lowering.instruction.operand_width / 8);
@@ -29,7 +31,7 @@ void fill_pointer_bytes(Lowering& lowering) {
 
 template <Condition C>
 Op const* jcc(Cpu& cpu, Op const* op) {
-    return holds<C>(cpu.flags) ? cpu.go(relative_target(cpu, op), 1) : cpu.go(cpu.next_rip(op), 0);
+    return holds<C>(cpu.flags) ? cpu.go(relative_target(cpu, op), Cpu::kTaken) : cpu.go(cpu.next_rip(op), Cpu::kFallThrough);
 }
 template <Condition C>
 void lower_jcc(Lowering& lowering) {
@@ -48,12 +50,15 @@ enum class Loop : std::uint8_t { always, while_equal, while_not_equal, if_zero }
 template <Loop K, typename T>
 Op const* loop(Cpu& cpu, Op const* op) {
     auto count = cpu.reg<T>(rcx * 8);
-    if constexpr (K != Loop::if_zero) cpu.set_reg<T>(rcx * 8, --count);
+    if constexpr (K != Loop::if_zero) --count;
     bool const taken = K == Loop::if_zero           ? count == 0
                        : K == Loop::while_equal     ? count != 0 && cpu.flags.zero()
                        : K == Loop::while_not_equal ? count != 0 && !cpu.flags.zero()
                                                     : count != 0;
-    return taken ? cpu.go(relative_target(cpu, op), 1) : cpu.go(cpu.next_rip(op), 0);
+    std::uint64_t const target = relative_target(cpu, op);
+    if (taken && !cpu.may_branch_to(target)) [[unlikely]] return refuse(cpu, op);
+    if constexpr (K != Loop::if_zero) cpu.set_reg<T>(rcx * 8, count);
+    return taken ? cpu.go(target, Cpu::kTaken) : cpu.go(cpu.next_rip(op), Cpu::kFallThrough);
 }
 template <Loop K>
 void lower_loop(Lowering& lowering) {
@@ -62,52 +67,48 @@ void lower_loop(Lowering& lowering) {
     lowering.op.run = by_size(lowering.instruction.address_width / 8, nullptr, &loop<K, std::uint16_t>, &loop<K, std::uint32_t>, &loop<K, std::uint64_t>);
 }
 
-Op const* jmp_relative(Cpu& cpu, Op const* op) { return cpu.go(relative_target(cpu, op), 1); }
+Op const* jmp_relative(Cpu& cpu, Op const* op) { return cpu.go(relative_target(cpu, op), Cpu::kTaken); }
 
-/// An indirect near branch to an address that is not canonical faults itself, before it changes anything ([SDM2A] CALL,
-/// JMP; [SDM2B] RET). Only 64-bit targets can be such.
-template <typename T>
-bool can_go(T target) {
-    return sizeof(T) != 8 || Cpu::is_canonical(target);
-}
-Op const* refuse(Cpu& cpu, Op const* op) { return cpu.raise(op, ExceptionVector::general_protection); }
 /// A CALL tries the stack first.
 template <typename T>
 Op const* refuse_call(Cpu& cpu, Op const* op) {
-    if (!cpu.may_store(cpu.stack_address(cpu.stack_pointer_minus(sizeof(T))), sizeof(T))) return cpu.leave_stack(op);
+    if (!cpu.may_store(cpu.stack_address(cpu.stack_pointer_minus(sizeof(T)), sizeof(T)), sizeof(T))) return cpu.leave_stack(op);
     return refuse(cpu, op);
 }
 
 template <typename T>
 Op const* jmp_reg(Cpu& cpu, Op const* op) {
     T const target = cpu.reg<T>(op->src);
-    if (!can_go<T>(target)) [[unlikely]] return refuse(cpu, op);
+    if (!cpu.may_branch_to(target)) [[unlikely]] return refuse(cpu, op);
     return cpu.jump(op, target);
 }
 template <typename T>
 Op const* jmp_mem(Cpu& cpu, Op const* op) {
     auto const target = cpu.load<T>(cpu.address(op));
     if (!target.ok) [[unlikely]] return cpu.leave(op);
-    if (!can_go<T>(target.value)) [[unlikely]] return refuse(cpu, op);
+    if (!cpu.may_branch_to(target.value)) [[unlikely]] return refuse(cpu, op);
     return cpu.jump(op, target.value);
 }
 
 template <typename T>
 bool push_return_address(Cpu& cpu, Op const* op) {
     std::uint64_t const top = cpu.stack_pointer_minus(sizeof(T));
-    if (!cpu.store<T>(cpu.stack_address(top), static_cast<T>(cpu.next_rip(op)))) [[unlikely]] return false;
+    if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), static_cast<T>(cpu.next_rip(op)))) [[unlikely]] return false;
     cpu.set_stack_pointer(top);
     return true;
 }
 template <typename T>
 Op const* call_relative(Cpu& cpu, Op const* op) {
+    // Checked before anything is pushed; a jump or Jcc has nothing to undo and is checked where it leaves the trace.
+    std::uint64_t const target = relative_target(cpu, op);
+    if (!cpu.may_branch_to(target)) [[unlikely]] return refuse_call<T>(cpu, op);
     if (!push_return_address<T>(cpu, op)) [[unlikely]] return cpu.leave_stack(op);
-    return cpu.go(relative_target(cpu, op), 1);
+    return cpu.go(target, Cpu::kTaken);
 }
 template <typename T>
 Op const* call_reg(Cpu& cpu, Op const* op) {
     T const target = cpu.reg<T>(op->src);
-    if (!can_go<T>(target)) [[unlikely]] return refuse_call<T>(cpu, op);
+    if (!cpu.may_branch_to(target)) [[unlikely]] return refuse_call<T>(cpu, op);
     if (!push_return_address<T>(cpu, op)) [[unlikely]] return cpu.leave_stack(op);
     return cpu.jump(op, target);
 }
@@ -115,16 +116,16 @@ template <typename T>
 Op const* call_mem(Cpu& cpu, Op const* op) {
     auto const target = cpu.load<T>(cpu.address(op));
     if (!target.ok) [[unlikely]] return cpu.leave(op);
-    if (!can_go<T>(target.value)) [[unlikely]] return refuse_call<T>(cpu, op);
+    if (!cpu.may_branch_to(target.value)) [[unlikely]] return refuse_call<T>(cpu, op);
     if (!push_return_address<T>(cpu, op)) [[unlikely]] return cpu.leave_stack(op);
     return cpu.jump(op, target.value);
 }
 
 template <typename T>
 Op const* ret(Cpu& cpu, Op const* op) {
-    auto const target = cpu.load<T>(cpu.stack_address(cpu.stack_pointer()));
+    auto const target = cpu.load<T>(cpu.stack_address(cpu.stack_pointer(), sizeof(T)));
     if (!target.ok) [[unlikely]] return cpu.leave_stack(op);
-    if (!can_go<T>(target.value)) [[unlikely]] return refuse(cpu, op);
+    if (!cpu.may_branch_to(target.value)) [[unlikely]] return refuse(cpu, op);
     cpu.set_stack_pointer(cpu.stack_pointer_plus(sizeof(T) + static_cast<std::uint64_t>(op->imm)));
     return cpu.jump(op, target.value);
 }
@@ -150,7 +151,7 @@ Op const* far_transfer(Cpu& cpu, Op const* op) {
     FarPointer const target = op->extra != 0 ? FarPointer{static_cast<std::uint64_t>(op->imm), static_cast<std::uint16_t>(op->disp), true}
                                              : load_far_pointer(cpu, cpu.address(op), op->aux);
     if (!target.ok) return cpu.leave(op);
-    return Call ? cpu.far_call(op, target.selector, target.offset, op->aux) : cpu.far_jump(op, target.selector, target.offset);
+    return Call ? cpu.far_call(op, target.selector, target.offset, op->aux) : cpu.far_jump(op, target.selector, target.offset, op->aux);
 }
 Op const* far_return(Cpu& cpu, Op const* op) { return cpu.far_return(op, op->aux, static_cast<std::uint64_t>(op->imm)); }
 Op const* interrupt_return(Cpu& cpu, Op const* op) { return cpu.interrupt_return(op, op->aux); }
@@ -232,28 +233,37 @@ void lower_iret(Lowering& lowering) {
 
 // --- software interrupts ------------------------------------------------------------------------------------------
 
+template <IntKind K>
 Op const* software_interrupt(Cpu& cpu, Op const* op) {
-    return cpu.software_interrupt(op, static_cast<std::uint8_t>(op->imm));
+    return cpu.software_interrupt(op, static_cast<std::uint8_t>(op->imm), K);
 }
 Op const* into(Cpu& cpu, Op const* op) {
-    if (!cpu.flags.overflow()) return cpu.go(cpu.next_rip(op), 0);
-    return cpu.software_interrupt(op, static_cast<std::uint8_t>(ExceptionVector::overflow));
+    if (!cpu.flags.overflow()) return cpu.go(cpu.next_rip(op), Cpu::kFallThrough);
+    return cpu.software_interrupt(op, static_cast<std::uint8_t>(ExceptionVector::overflow), IntKind::fixed);
 }
 /// INT1 is not a software interrupt for privilege checks: it raises #DB as a trap ([SDM2A] INT n/INTO/INT3/INT1).
-template <ExceptionVector V>
+template <ExceptionVector V, IntKind K>
 void lower_int_fixed(Lowering& lowering) {
     lowering.ends_trace = true;
     lowering.op.imm = static_cast<std::int64_t>(V);
-    lowering.op.run = &software_interrupt;
+    lowering.op.run = &software_interrupt<K>;
 }
 void lower_int(Lowering& lowering) {
     lowering.ends_trace = true;
     lowering.op.imm = lowering.immediate(0) & 0xff;
-    lowering.op.run = &software_interrupt;
+    lowering.op.run = &software_interrupt<IntKind::by_number>;
 }
 void lower_into(Lowering& lowering) {
     lowering.ends_trace = true;
     lowering.op.run = &into;
+}
+
+Op const* sysenter(Cpu& cpu, Op const* op) { return cpu.sysenter(op); }
+Op const* sysexit(Cpu& cpu, Op const* op) { return cpu.sysexit(op); }
+template <Handler H>
+void lower_last(Lowering& lowering) {
+    lowering.ends_trace = true;
+    lowering.op.run = H;
 }
 
 Op const* syscall(Cpu& cpu, Op const* op) { return cpu.syscall(op); }
@@ -281,9 +291,11 @@ void lower_control(LowerTable& table) {
     table[ZYDIS_MNEMONIC_RET] = &lower_ret;
     for (auto const mnemonic : {ZYDIS_MNEMONIC_IRET, ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_IRETQ}) table[mnemonic] = &lower_iret;
     table[ZYDIS_MNEMONIC_INT] = &lower_int;
-    table[ZYDIS_MNEMONIC_INT1] = &lower_int_fixed<ExceptionVector::debug>;
-    table[ZYDIS_MNEMONIC_INT3] = &lower_int_fixed<ExceptionVector::breakpoint>;
+    table[ZYDIS_MNEMONIC_INT1] = &lower_int_fixed<ExceptionVector::debug, IntKind::debug_trap>;
+    table[ZYDIS_MNEMONIC_INT3] = &lower_int_fixed<ExceptionVector::breakpoint, IntKind::fixed>;
     table[ZYDIS_MNEMONIC_INTO] = &lower_into;
+    table[ZYDIS_MNEMONIC_SYSENTER] = &lower_last<&sysenter>;
+    table[ZYDIS_MNEMONIC_SYSEXIT] = &lower_last<&sysexit>;
     table[ZYDIS_MNEMONIC_SYSCALL] = &lower_syscall;
     table[ZYDIS_MNEMONIC_SYSRET] = &lower_sysret;
 }

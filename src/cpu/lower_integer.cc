@@ -303,7 +303,7 @@ Op const* bit_test(Cpu& cpu, Op const* op) {
             where += static_cast<std::uint64_t>((static_cast<std::int64_t>(static_cast<std::make_signed_t<T>>(offset)) >> std::countr_zero(kBits)) * static_cast<std::int64_t>(sizeof(T)));
         if (op->form == AddressForm::legacy16) where = static_cast<std::uint16_t>(where);
         if (op->form == AddressForm::legacy32 || op->form == AddressForm::wrap32) where = static_cast<std::uint32_t>(where);
-        std::uint64_t const address = cpu.segment_linear(op->segment, where);
+        std::uint64_t const address = cpu.segment_linear(op->segment, where, sizeof(T), K == BitTest::test ? Right::read : Right::write);
         auto const loaded = K == BitTest::test ? cpu.load<T>(address) : cpu.load_to_modify<T>(address);
         if (!loaded.ok) [[unlikely]] return cpu.leave(op);
         if constexpr (K != BitTest::test)
@@ -494,6 +494,27 @@ Op const* aad(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 
+/// SALC, which no manual names and every processor has: AL becomes 0 or FFh as CF says.
+Op const* salc(Cpu& cpu, Op const* op) {
+    cpu.set_reg<std::uint8_t>(rax * 8, cpu.flags.carry() ? 0xff : 0);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+/// BOUND: two signed limits in memory, both allowed ([SDM2A]).
+template <typename T>
+Op const* bound(Cpu& cpu, Op const* op) {
+    using Signed = std::make_signed_t<T>;
+    T limits[2];
+    if (!cpu.load_bytes(cpu.address(op), limits, sizeof(limits))) [[unlikely]] return cpu.leave(op);
+    auto const index = cpu.reg<Signed>(op->dst);
+    if (index < static_cast<Signed>(limits[0]) || index > static_cast<Signed>(limits[1])) return cpu.raise(op, ExceptionVector::bound);
+    BACKPLANE_NEXT(cpu, op);
+}
+void lower_bound(Lowering& lowering) {
+    lowering.op.dst = lowering.gpr(0);
+    lowering.op.run = by_size(lowering.bytes(0), nullptr, &bound<std::uint16_t>, &bound<std::uint32_t>, nullptr);
+}
+
 template <Handler H, std::uint8_t Aux>
 void lower_adjust(Lowering& lowering) {
     lowering.op.aux = Aux;
@@ -532,6 +553,8 @@ void lower_integer(LowerTable& table) {
     table[ZYDIS_MNEMONIC_CMPXCHG] = &lower_cmpxchg;
     table[ZYDIS_MNEMONIC_CMPXCHG8B] = &lower_cmpxchg_pair<std::uint32_t>;
     table[ZYDIS_MNEMONIC_CMPXCHG16B] = &lower_cmpxchg_pair<std::uint64_t>;
+    table[ZYDIS_MNEMONIC_SALC] = &lower_adjust<&salc, 0>;
+    table[ZYDIS_MNEMONIC_BOUND] = &lower_bound;
     table[ZYDIS_MNEMONIC_DAA] = &lower_adjust<&daa_das, 0>;
     table[ZYDIS_MNEMONIC_DAS] = &lower_adjust<&daa_das, 1>;
     table[ZYDIS_MNEMONIC_AAA] = &lower_adjust<&aaa_aas, 0>;

@@ -234,7 +234,7 @@ Op const* push(Cpu& cpu, Op const* op) {
         value = loaded.value;
     }
     std::uint64_t const top = cpu.stack_pointer_minus(sizeof(T));
-    if (!cpu.store<T>(cpu.stack_address(top), value)) [[unlikely]] return cpu.leave_stack(op);
+    if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), value)) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_stack_pointer(top);
     BACKPLANE_NEXT(cpu, op);
 }
@@ -261,7 +261,7 @@ void lower_push(Lowering& lowering) {
 
 template <typename T>
 Op const* pop_reg(Cpu& cpu, Op const* op) {
-    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer()));
+    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer(), sizeof(T)));
     if (!loaded.ok) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_stack_pointer(cpu.stack_pointer_plus(sizeof(T)));
     cpu.set_reg<T>(op->dst, loaded.value);  // last: POP RSP gives the popped value
@@ -278,7 +278,7 @@ Op const* pop64(Cpu& cpu, Op const* op) {
 template <typename T>
 Op const* pop_mem(Cpu& cpu, Op const* op) {
     std::uint64_t const before = cpu.gpr(rsp);
-    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer()));
+    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer(), sizeof(T)));
     if (!loaded.ok) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_stack_pointer(cpu.stack_pointer_plus(sizeof(T)));
     if (!cpu.store<T>(cpu.address(op), loaded.value)) [[unlikely]] {
@@ -304,14 +304,14 @@ Op const* pusha(Cpu& cpu, Op const* op) {
     T values[8];
     for (unsigned i = 0; i < 8; ++i) values[7 - i] = cpu.reg<T>(static_cast<std::uint8_t>(8 * i));
     std::uint64_t const top = cpu.stack_pointer_minus(sizeof(values));
-    if (!cpu.store_bytes(cpu.stack_address(top), values, sizeof(values))) [[unlikely]] return cpu.leave_stack(op);
+    if (!cpu.store_bytes(cpu.stack_address(top, sizeof(values)), values, sizeof(values))) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_stack_pointer(top);
     BACKPLANE_NEXT(cpu, op);
 }
 template <typename T>
 Op const* popa(Cpu& cpu, Op const* op) {
     T values[8];
-    if (!cpu.load_bytes(cpu.stack_address(cpu.stack_pointer()), values, sizeof(values))) [[unlikely]] return cpu.leave_stack(op);
+    if (!cpu.load_bytes(cpu.stack_address(cpu.stack_pointer(), sizeof(values)), values, sizeof(values))) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_stack_pointer(cpu.stack_pointer_plus(sizeof(values)));
     for (unsigned i = 0; i < 8; ++i)
         if (i != rsp) cpu.set_reg<T>(static_cast<std::uint8_t>(8 * i), values[7 - i]);
@@ -321,7 +321,7 @@ Op const* popa(Cpu& cpu, Op const* op) {
 template <typename T>
 Op const* leave_frame(Cpu& cpu, Op const* op) {
     std::uint64_t const frame = cpu.stack_masked(cpu.gpr(rbp));
-    auto const loaded = cpu.load<T>(cpu.stack_address(frame));
+    auto const loaded = cpu.load<T>(cpu.stack_address(frame, sizeof(T)));
     if (!loaded.ok) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_stack_pointer(cpu.stack_masked(frame + sizeof(T)));
     cpu.set_reg<T>(rbp * 8, loaded.value);
@@ -341,23 +341,23 @@ Op const* enter_frame(Cpu& cpu, Op const* op) {
         return cpu.leave(op);
     }
     std::uint64_t top = cpu.stack_pointer_minus(sizeof(T));
-    if (!cpu.store<T>(cpu.stack_address(top), cpu.reg<T>(rbp * 8))) [[unlikely]] return cpu.leave_stack(op);
+    if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), cpu.reg<T>(rbp * 8))) [[unlikely]] return cpu.leave_stack(op);
     std::uint64_t const frame = top;
     std::uint64_t outer = cpu.gpr(rbp);
     for (unsigned i = 1; i < level; ++i) {
         outer = cpu.stack_masked(outer - sizeof(T));
-        auto const loaded = cpu.load<T>(cpu.stack_address(outer));
+        auto const loaded = cpu.load<T>(cpu.stack_address(outer, sizeof(T)));
         if (!loaded.ok) [[unlikely]] return cpu.leave_stack(op);
         top = cpu.stack_masked(top - sizeof(T));
-        if (!cpu.store<T>(cpu.stack_address(top), loaded.value)) [[unlikely]] return cpu.leave_stack(op);
+        if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), loaded.value)) [[unlikely]] return cpu.leave_stack(op);
     }
     if (level != 0) {
         top = cpu.stack_masked(top - sizeof(T));
-        if (!cpu.store<T>(cpu.stack_address(top), static_cast<T>(frame))) [[unlikely]] return cpu.leave_stack(op);
+        if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), static_cast<T>(frame))) [[unlikely]] return cpu.leave_stack(op);
     }
     top = cpu.stack_masked(top - static_cast<std::uint64_t>(op->imm));
     // The new stack top must be writable, or the instruction does not happen.
-    if (!cpu.may_store(cpu.stack_address(top), sizeof(T))) [[unlikely]] return cpu.leave_stack(op);
+    if (!cpu.may_store(cpu.stack_address(top, sizeof(T)), sizeof(T))) [[unlikely]] return cpu.leave_stack(op);
     cpu.set_reg<T>(rbp * 8, static_cast<T>(frame));
     cpu.set_stack_pointer(top);
     BACKPLANE_NEXT(cpu, op);
@@ -387,7 +387,7 @@ Op const* xlat(Cpu& cpu, Op const* op) {
     std::uint64_t offset = cpu.gpr(rbx) + al;
     if (op->form == AddressForm::legacy16) offset = static_cast<std::uint16_t>(offset);
     if (op->form == AddressForm::legacy32 || op->form == AddressForm::wrap32) offset = static_cast<std::uint32_t>(offset);
-    auto const loaded = cpu.load<std::uint8_t>(cpu.segment_linear(op->segment, offset));
+    auto const loaded = cpu.load<std::uint8_t>(cpu.segment_linear(op->segment, offset, 1, Right::read));
     if (!loaded.ok) [[unlikely]] return cpu.leave(op);
     cpu.set_reg<std::uint8_t>(rax * 8, loaded.value);
     BACKPLANE_NEXT(cpu, op);

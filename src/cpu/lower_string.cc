@@ -34,12 +34,16 @@ void set_cut(Cpu& cpu, Op const* op, Gpr name, std::uint64_t value) {
         default: cpu.set_reg<std::uint32_t>(static_cast<std::uint8_t>(name * 8), static_cast<std::uint32_t>(value));
     }
 }
-Pointers pointers(Cpu& cpu, Op const* op) {
-    std::uint8_t const es_slot = cpu.in_64_bit_mode() ? kFlatSegment : std::uint8_t{es};
-    return {cpu.segment_linear(op->segment, cut(op, cpu.gpr(rsi))), cpu.segment_linear(es_slot, cut(op, cpu.gpr(rdi)))};
-}
 constexpr bool reads_source(String k) { return k == String::movs || k == String::lods || k == String::cmps; }
 constexpr bool uses_destination(String k) { return k != String::lods; }
+constexpr Right destination_right(String k) { return k == String::movs || k == String::stos ? Right::write : Right::read; }
+std::uint8_t destination_slot(Cpu const& cpu) { return cpu.in_64_bit_mode() ? kFlatSegment : std::uint8_t{es}; }
+
+template <String K, typename T>
+Pointers pointers(Cpu& cpu, Op const* op) {
+    return {reads_source(K) ? cpu.segment_linear(op->segment, cut(op, cpu.gpr(rsi)), sizeof(T), Right::read) : 0,
+            uses_destination(K) ? cpu.segment_linear(destination_slot(cpu), cut(op, cpu.gpr(rdi)), sizeof(T), destination_right(K)) : 0};
+}
 
 template <String K>
 void advance(Cpu& cpu, Op const* op, std::int64_t bytes) {
@@ -56,7 +60,7 @@ void compare(Cpu& cpu, T a, T b) {
 /// One iteration. False: it has not happened.
 template <String K, typename T>
 bool step(Cpu& cpu, Op const* op) {
-    Pointers const at = pointers(cpu, op);
+    Pointers const at = pointers<K, T>(cpu, op);
     if constexpr (K == String::movs) {
         auto const value = cpu.load<T>(at.source);
         if (!value.ok || !cpu.store<T>(at.destination, value.value)) return false;
@@ -85,15 +89,15 @@ bool step(Cpu& cpu, Op const* op) {
 template <String K, typename T>
 std::uint64_t bulk(Cpu& cpu, Op const* op, std::uint64_t most) {
     if (cpu.direction_down()) return 0;
-    Pointers const at = pointers(cpu, op);
+    Pointers const at = pointers<K, T>(cpu, op);
     std::byte* const to = cpu.write_pointer(at.destination);
     if (to == nullptr) return 0;
-    std::uint64_t room = kPageBytes - (at.destination & kPageMask);
+    std::uint64_t room = cpu.segment_room(destination_slot(cpu), cut(op, cpu.gpr(rdi)), op->form, kPageBytes - (at.destination & kPageMask), Right::write);
     std::byte const* from = nullptr;
     if constexpr (K == String::movs) {
         from = cpu.read_pointer(at.source);
         if (from == nullptr) return 0;
-        room = std::min(room, kPageBytes - (at.source & kPageMask));
+        room = std::min(room, cpu.segment_room(op->segment, cut(op, cpu.gpr(rsi)), op->form, kPageBytes - (at.source & kPageMask), Right::read));
     }
     std::uint64_t const count = std::min(most, room / sizeof(T));
     std::uint64_t const bytes = count * sizeof(T);
@@ -147,6 +151,7 @@ Op const* repeated(Cpu& cpu, Op const* op) {
         set_cut(cpu, op, rcx, left);
         finished = left == 0;
         if constexpr (K == String::cmps || K == String::scas) finished = finished || cpu.flags.zero() != (op->repeat == 1);
+        if (cpu.has_debug_trap()) break;  // a watchpoint traps after the iteration that hit it ([SDM3B] 17.3.1.2)
     }
     cpu.count_iterations(done);
     if (finished) return cpu.go(cpu.next_rip(op), 0);
@@ -161,15 +166,7 @@ Handler choose(Lowering const& lowering) {
 /// Zydis gives the memory operands as implicit; the source's segment is what an override changes.
 template <String K, typename T>
 void lower_string_of(Lowering& lowering) {
-    lowering.op.segment = lowering.mode == CodeMode::bits64 ? kFlatSegment : std::uint8_t{ds};
-    auto const attributes = lowering.instruction.attributes;
-    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0) lowering.op.segment = fs;
-    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) != 0) lowering.op.segment = gs;
-    if (lowering.mode != CodeMode::bits64) {
-        if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS) != 0) lowering.op.segment = cs;
-        if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS) != 0) lowering.op.segment = ss;
-        if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0) lowering.op.segment = es;
-    }
+    lowering.op.segment = string_source_segment(lowering);
     lowering.op.stack = 0;
     lowering.ends_trace = lowering.op.repeat != 0;
     lowering.op.run = choose<K, T>(lowering);
@@ -191,6 +188,17 @@ void lower_string(LowerTable& table) {
     add<String::lods>(table, ZYDIS_MNEMONIC_LODSB, ZYDIS_MNEMONIC_LODSW, ZYDIS_MNEMONIC_LODSD, ZYDIS_MNEMONIC_LODSQ);
     add<String::cmps>(table, ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMPSW, ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ);
     add<String::scas>(table, ZYDIS_MNEMONIC_SCASB, ZYDIS_MNEMONIC_SCASW, ZYDIS_MNEMONIC_SCASD, ZYDIS_MNEMONIC_SCASQ);
+}
+
+std::uint8_t string_source_segment(Lowering const& lowering) {
+    auto const attributes = lowering.instruction.attributes;
+    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0) return fs;
+    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) != 0) return gs;
+    if (lowering.mode == CodeMode::bits64) return kFlatSegment;
+    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS) != 0) return cs;
+    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS) != 0) return ss;
+    if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0) return es;
+    return ds;
 }
 
 // MOVSD and CMPSD are also SSE2 mnemonics, with XMM operands; lower_sse tells them apart.

@@ -20,15 +20,17 @@ void lower_last(Lowering& lowering) {
 
 Op const* general_protection(Cpu& cpu, Op const* op) { return cpu.raise(op, ExceptionVector::general_protection); }
 bool is_privileged(Cpu const& cpu) { return cpu.cpl() == 0; }
+/// CR4.UMIP hides SGDT, SIDT, SLDT, SMSW and STR from user mode ([SDM3A] 2.5).
+bool is_prevented(Cpu& cpu) { return cpu.cpl() != 0 && (cpu.raw_state().cr4 & cr4::kUserModeInstructionPrevention) != 0; }
 unsigned iopl(Cpu& cpu) { return static_cast<unsigned>((cpu.raw_state().rflags & rflags::kIopl) >> 12); }
 
 // --- ports --------------------------------------------------------------------------------------------------------
 
 /// CPL <= IOPL, or every bit of the ports in the TSS's permission bitmap is clear ([SDM1] 19.5.2).
 bool may_use_ports(Cpu& cpu, std::uint16_t port, unsigned bytes) {
-    if (!cpu.protected_mode() || cpu.cpl() <= iopl(cpu)) return true;
+    if (!cpu.protected_mode() || (!cpu.virtual_8086() && cpu.cpl() <= iopl(cpu))) return true;
     Segment const& tss = cpu.raw_state().tr;
-    if (tss.limit < 103) return cpu.fault(ExceptionVector::general_protection);
+    if (tss.limit < 103 || (tss.type & kTypeTss32) == 0) return cpu.fault(ExceptionVector::general_protection);
     auto const base = cpu.load_system<std::uint16_t>(tss.base + 102);
     if (!base.ok) return false;
     std::uint32_t const offset = std::uint32_t{base.value} + port / 8;
@@ -89,7 +91,7 @@ Op const* port_string(Cpu& cpu, Op const* op) {
     if (!may_use_ports(cpu, port, sizeof(T))) return cpu.leave(op);
     Gpr const pointer = Input ? rdi : rsi;
     std::uint8_t const segment = Input ? (cpu.in_64_bit_mode() ? kFlatSegment : std::uint8_t{es}) : op->segment;
-    std::uint64_t const address = cpu.segment_linear(segment, cpu.gpr(pointer) & mask);
+    std::uint64_t const address = cpu.segment_linear(segment, cpu.gpr(pointer) & mask, sizeof(T), Input ? Right::write : Right::read);
     if (Input) {
         if (!cpu.may_store(address, sizeof(T))) return cpu.leave(op);
         cpu.bring_clock_up();
@@ -118,9 +120,7 @@ Op const* port_string(Cpu& cpu, Op const* op) {
 }
 template <typename T, bool Input>
 void lower_port_string(Lowering& lowering) {
-    lowering.op.segment = lowering.mode == CodeMode::bits64 ? kFlatSegment : std::uint8_t{ds};
-    if ((lowering.instruction.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0) lowering.op.segment = fs;
-    if ((lowering.instruction.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) != 0) lowering.op.segment = gs;
+    lowering.op.segment = string_source_segment(lowering);
     lower_last<&port_string<T, Input>>(lowering);
 }
 
@@ -145,17 +145,22 @@ Op const* hlt(Cpu& cpu, Op const* op) {
     return cpu.finish(op, Leave::halt);
 }
 
+/// In virtual-8086 mode with IOPL below 3 the monitor emulates PUSHF and POPF ([SDM3A] 20.2.7).
+bool may_use_flags(Cpu& cpu) { return !cpu.virtual_8086() || iopl(cpu) == 3; }
+
 template <typename T>
 Op const* pushf(Cpu& cpu, Op const* op) {
+    if (!may_use_flags(cpu)) return general_protection(cpu, op);
     std::uint64_t const image = cpu.rflags() & ~(rflags::kVirtual8086 | rflags::kResume);
     std::uint64_t const top = cpu.stack_pointer_minus(sizeof(T));
-    if (!cpu.store<T>(cpu.stack_address(top), static_cast<T>(image))) return cpu.leave_stack(op);
+    if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), static_cast<T>(image))) return cpu.leave_stack(op);
     cpu.set_stack_pointer(top);
     BACKPLANE_NEXT(cpu, op);
 }
 template <typename T>
 Op const* popf(Cpu& cpu, Op const* op) {
-    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer()));
+    if (!may_use_flags(cpu)) return general_protection(cpu, op);
+    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer(), sizeof(T)));
     if (!loaded.ok) return cpu.leave_stack(op);
     std::uint64_t writable = rflags::kArithmetic | rflags::kTrap | rflags::kDirection | rflags::kNestedTask | rflags::kAlignmentCheck | rflags::kIdentification;
     if (cpu.cpl() == 0) writable |= rflags::kIopl;
@@ -217,7 +222,14 @@ Op const* mov_to_cr(Cpu& cpu, Op const* op) {
     }
     return done ? cpu.finish(op) : cpu.leave(op);
 }
-/// DR4 and DR5 are DR6 and DR7 unless CR4.DE is set. Breakpoints do not trigger yet (docs/quirks.md).
+/// With DR7.GD each access to a debug register is #DB before it happens ([SDM3B] 17.2.4).
+bool is_detected(Cpu& cpu) {
+    CpuState& state = cpu.raw_state();
+    if ((state.dr7 & dr7::kGeneralDetect) == 0) return false;
+    state.dr6 |= dr6::kRegisterAccess;
+    return true;
+}
+/// DR4 and DR5 are DR6 and DR7 unless CR4.DE is set.
 std::optional<unsigned> debug_register(Cpu& cpu, Op const* op) {
     if (op->aux != 4 && op->aux != 5) return op->aux;
     if ((cpu.raw_state().cr4 & cr4::kDebuggingExtensions) != 0) return {};
@@ -227,6 +239,7 @@ Op const* mov_from_dr(Cpu& cpu, Op const* op) {
     if (!is_privileged(cpu)) return general_protection(cpu, op);
     auto const number = debug_register(cpu, op);
     if (!number) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    if (is_detected(cpu)) return cpu.raise(op, ExceptionVector::debug);
     CpuState const& state = cpu.raw_state();
     std::uint64_t const value = *number == 6 ? state.dr6 : *number == 7 ? state.dr7 : state.dr[*number];
     cpu.in_64_bit_mode() ? cpu.set_reg<std::uint64_t>(op->dst, value) : cpu.set_reg<std::uint32_t>(op->dst, static_cast<std::uint32_t>(value));
@@ -236,16 +249,17 @@ Op const* mov_to_dr(Cpu& cpu, Op const* op) {
     if (!is_privileged(cpu)) return general_protection(cpu, op);
     auto const number = debug_register(cpu, op);
     if (!number) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    if (is_detected(cpu)) return cpu.raise(op, ExceptionVector::debug);
     std::uint64_t const value = cpu.in_64_bit_mode() ? cpu.reg<std::uint64_t>(op->src) : cpu.reg<std::uint32_t>(op->src);
     if (*number >= 6 && value >> 32 != 0) return general_protection(cpu, op);
     CpuState& state = cpu.raw_state();
     if (*number == 6)
         state.dr6 = (value & 0xe00f) | 0xffff'0ff0;
     else if (*number == 7)
-        state.dr7 = (value & 0xffff'2fff) | 0x400;
+        cpu.set_dr7((value & 0xffff'2fff) | 0x400);
     else
-        state.dr[*number] = value;
-    BACKPLANE_NEXT(cpu, op);
+        cpu.set_dr(*number, value);
+    return cpu.finish(op);
 }
 
 Op const* clts(Cpu& cpu, Op const* op) {
@@ -257,6 +271,7 @@ Op const* clts(Cpu& cpu, Op const* op) {
 
 /// SMSW: a register takes the whole operand size, memory always 16 bits.
 Op const* smsw_reg(Cpu& cpu, Op const* op) {
+    if (is_prevented(cpu)) return general_protection(cpu, op);
     std::uint64_t const value = cpu.raw_state().cr0;
     if (op->aux == 2)
         cpu.set_reg<std::uint16_t>(op->dst, static_cast<std::uint16_t>(value));
@@ -267,6 +282,7 @@ Op const* smsw_reg(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 Op const* smsw_mem(Cpu& cpu, Op const* op) {
+    if (is_prevented(cpu)) return general_protection(cpu, op);
     if (!cpu.store<std::uint16_t>(cpu.address(op), static_cast<std::uint16_t>(cpu.raw_state().cr0))) return cpu.leave(op);
     BACKPLANE_NEXT(cpu, op);
 }
@@ -300,8 +316,21 @@ void lower_lmsw(Lowering& lowering) {
 
 Op const* invlpg(Cpu& cpu, Op const* op) {
     if (!is_privileged(cpu)) return general_protection(cpu, op);
-    cpu.flush_tlb_page(cpu.address(op));
+    cpu.flush_tlb_page(cpu.address_unchecked(op));
     return cpu.finish(op);
+}
+/// INVPCID: the type in a register, a descriptor of 16 bytes (PCID, linear address) in memory.
+Op const* invpcid(Cpu& cpu, Op const* op) {
+    if (!is_privileged(cpu)) return general_protection(cpu, op);
+    std::uint64_t descriptor[2];
+    if (!cpu.load_bytes(cpu.address(op), descriptor, sizeof(descriptor))) return cpu.leave(op);
+    std::uint64_t const type = cpu.in_64_bit_mode() ? cpu.reg<std::uint64_t>(op->dst) : cpu.reg<std::uint32_t>(op->dst);
+    if (!cpu.invalidate_by_pcid(type, descriptor[0], descriptor[1])) return cpu.leave(op);
+    return cpu.finish(op);
+}
+void lower_invpcid(Lowering& lowering) {
+    lowering.op.dst = lowering.gpr(0);
+    lower_last<&invpcid>(lowering);
 }
 /// There are no caches to write back or invalidate.
 Op const* wbinvd(Cpu& cpu, Op const* op) {
@@ -326,6 +355,7 @@ Op const* load_table(Cpu& cpu, Op const* op) {
 }
 template <DescriptorTable CpuState::*Table>
 Op const* store_table(Cpu& cpu, Op const* op) {
+    if (is_prevented(cpu)) return general_protection(cpu, op);
     DescriptorTable const& table = cpu.raw_state().*Table;
     std::byte image[10];
     std::memcpy(image, &table.limit, 2);
@@ -346,7 +376,7 @@ Loaded<std::uint16_t> selector_operand(Cpu& cpu, Op const* op) {
 }
 template <bool (Cpu::*Load)(std::uint16_t)>
 Op const* load_system_segment(Cpu& cpu, Op const* op) {
-    if (!cpu.protected_mode()) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    if (cpu.real_addressing()) return cpu.raise(op, ExceptionVector::invalid_opcode);
     if (!is_privileged(cpu)) return general_protection(cpu, op);
     auto const selector = selector_operand(cpu, op);
     if (!selector.ok || !(cpu.*Load)(selector.value)) return cpu.leave(op);
@@ -361,7 +391,8 @@ void lower_selector_source(Lowering& lowering) {
 /// SLDT and STR: op.aux as for SMSW.
 template <Segment CpuState::*Register>
 Op const* store_system_segment(Cpu& cpu, Op const* op) {
-    if (!cpu.protected_mode()) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    if (cpu.real_addressing()) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    if (is_prevented(cpu)) return general_protection(cpu, op);
     std::uint16_t const selector = (cpu.raw_state().*Register).selector;
     if (op->extra != 0) {
         if (!cpu.store<std::uint16_t>(cpu.address(op), selector)) return cpu.leave(op);
@@ -385,9 +416,15 @@ void lower_selector_destination(Lowering& lowering) {
 /// VERR, VERW, LAR, LSL look at a descriptor without loading it; ZF says whether they may. Faults of reading the table
 /// itself are faults.
 enum class Probe : std::uint8_t { read, write, rights, limit };
+/// The system types that LAR and LSL accept, one bit each: LDT, TSS, and (LAR alone) call and task gates
+/// ([SDM2A] LAR table 3-53, LSL table 3-54).
+constexpr unsigned system_types(Probe probe, bool long_mode) {
+    unsigned const segments = long_mode ? 0x0a04 : 0x0a0e;
+    return probe == Probe::limit ? segments : segments | (long_mode ? 0x1000 : 0x1030);
+}
 template <Probe K>
 Op const* probe(Cpu& cpu, Op const* op) {
-    if (!cpu.protected_mode()) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    if (cpu.real_addressing()) return cpu.raise(op, ExceptionVector::invalid_opcode);
     auto const selector = selector_operand(cpu, op);
     if (!selector.ok) return cpu.leave(op);
     CpuState const& state = cpu.raw_state();
@@ -407,8 +444,7 @@ Op const* probe(Cpu& cpu, Op const* op) {
     } else if constexpr (K == Probe::write) {
         allowed = allowed && visible && is_writable_data(segment);
     } else {
-        // System types that LAR and LSL accept in long mode: LDT, TSS, and (LAR only) call gates.
-        bool const system = segment.type == kTypeLdt || segment.type == kTypeTssAvailable || segment.type == kTypeTssBusy || (K == Probe::rights && segment.type == 12);
+        bool const system = (system_types(K, cpu.long_mode_active()) >> segment.type & 1) != 0;
         allowed = allowed && visible && (segment.code_or_data || system);
         if (allowed) {
             std::uint32_t const value = K == Probe::rights ? static_cast<std::uint32_t>(descriptor >> 32) & 0x00ff'ff00 : segment.limit;
@@ -434,16 +470,19 @@ void lower_probe(Lowering& lowering) {
 
 SegmentName segment_of(ZydisRegister reg) { return static_cast<SegmentName>(ZydisRegisterGetId(reg)); }
 
+/// The instruction after a load of SS, which sets rSP, is not parted from it ([SDM3A] 6.8.3).
+void shadow_after_stack_load(Cpu& cpu) {
+    cpu.raw_state().interrupt_shadow = cpu.raw_state().trap_shadow = true;
+    *cpu.attention_flag() = true;
+}
+
 /// op.aux is the segment register. After a load of SS the next instruction is not interrupted.
 Op const* mov_to_segment(Cpu& cpu, Op const* op) {
     auto const selector = selector_operand(cpu, op);
     if (!selector.ok) return cpu.leave(op);
     auto const name = static_cast<SegmentName>(op->aux);
     if (!cpu.load_segment(name, selector.value)) return cpu.leave(op);
-    if (name == ss) {
-        cpu.raw_state().interrupt_shadow = true;
-        *cpu.attention_flag() = true;
-    }
+    if (name == ss) shadow_after_stack_load(cpu);
     return cpu.finish(op);
 }
 template <typename T>
@@ -458,22 +497,19 @@ Op const* mov_from_segment_mem(Cpu& cpu, Op const* op) {
 template <typename T>
 Op const* push_segment(Cpu& cpu, Op const* op) {
     std::uint64_t const top = cpu.stack_pointer_minus(sizeof(T));
-    if (!cpu.store<T>(cpu.stack_address(top), static_cast<T>(cpu.segment(static_cast<SegmentName>(op->aux)).selector))) return cpu.leave_stack(op);
+    if (!cpu.store<T>(cpu.stack_address(top, sizeof(T)), static_cast<T>(cpu.segment(static_cast<SegmentName>(op->aux)).selector))) return cpu.leave_stack(op);
     cpu.set_stack_pointer(top);
     BACKPLANE_NEXT(cpu, op);
 }
 template <typename T>
 Op const* pop_segment(Cpu& cpu, Op const* op) {
-    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer()));
+    auto const loaded = cpu.load<T>(cpu.stack_address(cpu.stack_pointer(), sizeof(T)));
     if (!loaded.ok) return cpu.leave_stack(op);
     auto const name = static_cast<SegmentName>(op->aux);
     std::uint64_t const top = cpu.stack_pointer_plus(sizeof(T));
     if (!cpu.load_segment(name, static_cast<std::uint16_t>(loaded.value))) return cpu.leave(op);
     cpu.set_stack_pointer(top);
-    if (name == ss) {
-        cpu.raw_state().interrupt_shadow = true;
-        *cpu.attention_flag() = true;
-    }
+    if (name == ss) shadow_after_stack_load(cpu);
     return cpu.finish(op);
 }
 /// LDS, LES, LFS, LGS, LSS: op.aux is the segment register, op.extra the operand size (1: 2, 2: 4, 3: 8 bytes).
@@ -492,6 +528,27 @@ Op const* load_far_pointer(Cpu& cpu, Op const* op) {
         cpu.set_reg<std::uint64_t>(op->dst, offset);
     return cpu.finish(op);
 }
+/// ARPL: raises the RPL of the destination to that of the source; not in real and virtual-8086 mode ([SDM2A]).
+Op const* arpl(Cpu& cpu, Op const* op) {
+    if (cpu.real_addressing()) return cpu.raise(op, ExceptionVector::invalid_opcode);
+    std::uint64_t const address = op->extra != 0 ? cpu.address(op) : 0;
+    Loaded<std::uint16_t> const loaded = op->extra != 0 ? cpu.load_to_modify<std::uint16_t>(address) : Loaded<std::uint16_t>{cpu.reg<std::uint16_t>(op->dst), true};
+    if (!loaded.ok) return cpu.leave(op);
+    unsigned const wanted = cpu.reg<std::uint16_t>(op->src) & 3u;
+    bool const raises = (loaded.value & 3u) < wanted;
+    auto const value = static_cast<std::uint16_t>((loaded.value & ~3u) | wanted);
+    if (raises && op->extra == 0) cpu.set_reg<std::uint16_t>(op->dst, value);
+    if (raises && op->extra != 0 && !cpu.store<std::uint16_t>(address, value)) return cpu.leave(op);
+    cpu.flags.set_zero(raises);
+    BACKPLANE_NEXT(cpu, op);
+}
+void lower_arpl(Lowering& lowering) {
+    lowering.op.extra = lowering.is_memory(0);
+    if (!lowering.is_memory(0)) lowering.op.dst = lowering.gpr(0);
+    lowering.op.src = lowering.gpr(1);
+    lowering.op.run = &arpl;
+}
+
 template <SegmentName S>
 void lower_far_pointer(Lowering& lowering) {
     lowering.op.dst = lowering.gpr(0);
@@ -614,6 +671,7 @@ void lower_mov_system(Lowering& lowering) {
             return;
         case ZYDIS_REGCLASS_DEBUG:
             to_system ? op.src = lowering.gpr(1) : op.dst = lowering.gpr(0);
+            lowering.ends_trace = to_system;
             op.run = to_system ? &mov_to_dr : &mov_from_dr;
             return;
         default: return;
@@ -650,6 +708,7 @@ void lower_system(LowerTable& table) {
     table[ZYDIS_MNEMONIC_SMSW] = &lower_smsw;
     table[ZYDIS_MNEMONIC_LMSW] = &lower_lmsw;
     table[ZYDIS_MNEMONIC_INVLPG] = &lower_last<&invlpg>;
+    table[ZYDIS_MNEMONIC_INVPCID] = &lower_invpcid;
     table[ZYDIS_MNEMONIC_INVD] = &lower_last<&wbinvd>;
     table[ZYDIS_MNEMONIC_WBINVD] = &lower_last<&wbinvd>;
     table[ZYDIS_MNEMONIC_LGDT] = &lower_table_access<&load_table<&CpuState::gdtr>>;
@@ -664,6 +723,7 @@ void lower_system(LowerTable& table) {
     table[ZYDIS_MNEMONIC_VERW] = &lower_probe<Probe::write>;
     table[ZYDIS_MNEMONIC_LAR] = &lower_probe<Probe::rights>;
     table[ZYDIS_MNEMONIC_LSL] = &lower_probe<Probe::limit>;
+    table[ZYDIS_MNEMONIC_ARPL] = &lower_arpl;
     table[ZYDIS_MNEMONIC_LDS] = &lower_far_pointer<ds>;
     table[ZYDIS_MNEMONIC_LES] = &lower_far_pointer<es>;
     table[ZYDIS_MNEMONIC_LFS] = &lower_far_pointer<fs>;

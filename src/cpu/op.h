@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 
 namespace backplane {
 
@@ -34,7 +35,8 @@ struct Op {
     std::uint8_t lock : 1;
     std::uint8_t stack : 1;   ///< the memory operand is in the stack segment: #SS instead of #GP
     std::uint8_t extra : 2;   ///< for the handler's own use
-    AddressForm form;
+    AddressForm form : 3;
+    std::uint8_t access : 5;  ///< memory operand: index into kAccessBytes, and kAccessWrites; looked at outside 64-bit mode
     std::uint8_t segment;     ///< slot of the segment base to add: SegmentName, or kFlatSegment
     std::uint8_t length;      ///< bytes of the instruction
     std::uint16_t offset;     ///< bytes from the trace's start to this instruction
@@ -44,11 +46,21 @@ struct Op {
 static_assert(sizeof(Op) == 32);
 
 inline constexpr std::uint8_t kZeroSlot = 16;  ///< always 0
-inline constexpr std::uint8_t kCodeSlot = 17;  ///< linear address of the running trace's first byte
+inline constexpr std::uint8_t kCodeSlot = 17;  ///< RIP of the running trace's first byte (an offset in the code segment)
 inline constexpr std::uint8_t kFlatSegment = 6;
 
-/// What decoding depends on.
-enum class CodeMode : std::uint8_t { bits16, bits32, bits64 };
+/// Op.access: the sizes that memory operands have, in bytes. A size in between counts as the next larger one.
+inline constexpr std::uint16_t kAccessBytes[] = {1, 2, 4, 6, 8, 10, 14, 16, 28, 32, 64, 94, 108, 512, 832, 4096};
+inline constexpr std::uint8_t kAccessWrites = 16;
+[[nodiscard]] constexpr std::uint8_t access_index(std::uint32_t bytes) {
+    std::uint8_t index = 0;
+    while (index + 1U < std::size(kAccessBytes) && kAccessBytes[index] < bytes) ++index;
+    return index;
+}
+
+/// What decoding depends on. `bits32_bounded` is 32-bit code whose segment is not flat: its traces, like those of
+/// 16-bit code, are never linked, so that each branch is compared with the segment's limit.
+enum class CodeMode : std::uint8_t { bits16, bits32, bits64, bits32_bounded };
 
 /// Consecutive instructions of one page (the last may reach into the next page), decoded once.
 struct Trace {

@@ -49,6 +49,13 @@ inline constexpr std::uint64_t kSyscall = 1 << 0, kLongModeEnable = 1 << 8, kLon
                                kNoExecute = 1 << 11, kFastFxsave = 1 << 14;
 }
 
+namespace dr6 {
+inline constexpr std::uint64_t kBreakpoints = 15, kRegisterAccess = 1 << 13, kSingleStep = 1 << 14, kTaskSwitch = 1 << 15;
+}
+namespace dr7 {
+inline constexpr std::uint64_t kGeneralDetect = 1 << 13;
+}
+
 /// 16 bytes as one register; AVX's upper halves come with AVX.
 struct alignas(16) Xmm {
     std::array<std::uint64_t, 2> words{};
@@ -102,9 +109,19 @@ struct CpuState {
     std::uint64_t sysenter_cs{0}, sysenter_esp{0}, sysenter_eip{0};
     std::uint64_t tsc_aux{0};
 
+    /// The page-directory-pointer entries, loaded with CR3 in PAE mode ([SDM3A] 4.4.1).
+    std::array<std::uint64_t, 4> pdpte{};
+
+    /// Debug traps met but not delivered yet, as bits of DR6.
+    std::uint64_t pending_debug{0};
+
     bool halted{false};
-    /// Interrupts (and debug traps) are held off for one instruction: after STI, MOV SS, POP SS.
+    /// A non-maskable interrupt was delivered and IRET has not been executed since ([SDM3A] 6.7.1).
+    bool nmi_blocked{false};
+    /// Interrupts are held off for one instruction: after STI, MOV SS, POP SS.
     bool interrupt_shadow{false};
+    /// Debug exceptions too are held off: after MOV SS and POP SS ([SDM3A] 6.8.3).
+    bool trap_shadow{false};
 
     bool operator==(CpuState const&) const = default;
 };

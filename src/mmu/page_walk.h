@@ -27,6 +27,7 @@ struct PagingContext {
     bool write_protect{false};    ///< CR0.WP
     bool no_execute{false};       ///< EFER.NXE
     bool smep{false};             ///< CR4.SMEP
+    bool large_pages{true};       ///< CR4.PSE, of 32-bit paging alone
     bool smap{false};             ///< CR4.SMAP and not EFLAGS.AC (always true for implicit supervisor accesses)
 };
 
@@ -37,6 +38,7 @@ struct Translation {
     bool user{false};      ///< U/S at every level
     bool executable{false};
     bool global{false};
+    std::uint8_t page_bits{kPageShift};  ///< log2 of the page's size
     bool dirty{false};     ///< the D flag is set, so a further store need not walk
 };
 
@@ -49,5 +51,18 @@ struct PageFault {
 /// Source: [SDM3A] 4.5 to 4.8
 [[nodiscard]] Expected<Translation, PageFault> walk_4_level(GuestMemory& memory, PagingContext const& context,
                                                              GuestVirt address, AccessKind kind);
+
+/// PAE paging: two levels of tables below the page-directory-pointer entry `pdpte`, a register of the processor.
+/// Source: [SDM3A] 4.4
+[[nodiscard]] Expected<Translation, PageFault> walk_pae(GuestMemory& memory, PagingContext const& context, std::uint64_t pdpte,
+                                                        GuestVirt address, AccessKind kind);
+
+/// 32-bit paging: two levels of 4-byte entries; 4 MiB pages with CR4.PSE, their addresses up to 40 bits (PSE-36).
+/// Source: [SDM3A] 4.3
+[[nodiscard]] Expected<Translation, PageFault> walk_32_bit(GuestMemory& memory, PagingContext const& context, GuestVirt address,
+                                                           AccessKind kind);
+
+/// True when a present page-directory-pointer entry of PAE paging sets a reserved bit ([SDM3A] table 4-8).
+[[nodiscard]] bool is_reserved_pdpte(std::uint64_t pdpte);
 
 }  // namespace backplane

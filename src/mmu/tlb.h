@@ -71,11 +71,36 @@ struct TlbSet {
     TlbTable<TlbEntry, 1024> write;
     TlbTable<ExecuteTlbEntry, 256> execute;
 
-    void flush() { read.flush(), write.flush(), execute.flush(); }
+    /// To be told before an insert: a large page fills the tables in pieces of 4 KiB, all of which one INVLPG drops.
+    void note_page_size(std::uint64_t address, unsigned page_bits) {
+        if (page_bits > kPageShift) large_[large_slot(address)] = true;
+        if (page_bits > kLargeShift) huge_[huge_slot(address)] = true;
+    }
+    void flush() {
+        read.flush(), write.flush(), execute.flush();
+        large_.fill(false), huge_.fill(false);
+    }
     void flush_non_global() { read.flush_non_global(), write.flush_non_global(), execute.flush_non_global(); }
+    /// INVLPG: the page of `address`, whatever its size ([SDM3A] 4.10.4.1).
     void flush_page(std::uint64_t address) {
+        if (huge_[huge_slot(address)]) return flush();
+        if (large_[large_slot(address)]) return flush_large(address);
         read.flush_page(address), write.flush_page(address), execute.flush_page(address);
     }
+
+  private:
+    // 4 MiB is the size of 32-bit paging; the 2 MiB pages of the other forms are looked for in twice their size.
+    static constexpr unsigned kLargeShift = 22, kHugeShift = 30;
+    static constexpr std::size_t large_slot(std::uint64_t address) { return address >> kLargeShift & 255; }
+    static constexpr std::size_t huge_slot(std::uint64_t address) { return address >> kHugeShift & 63; }
+    void flush_large(std::uint64_t address) {
+        auto const is_near = [&](auto const& entry) { return entry.tag >> kLargeShift == address >> kLargeShift; };
+        read.flush_if(is_near), write.flush_if(is_near), execute.flush_if(is_near);
+    }
+
+    // Which parts of the address space have had pieces of large pages since the last flush, by a hash.
+    std::array<bool, 256> large_{};
+    std::array<bool, 64> huge_{};
 };
 
 }  // namespace backplane

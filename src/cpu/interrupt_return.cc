@@ -1,0 +1,102 @@
+// IRET in its five forms: real mode, virtual-8086 mode, to it, from a nested task, and to the same or an outer
+// privilege. [SDM2A] IRET/IRETD/IRETQ
+#include "cpu/cpu.h"
+#include "cpu/descriptor.h"
+
+namespace backplane {
+
+namespace {
+constexpr std::uint64_t kAlwaysLoaded = rflags::kArithmetic | rflags::kTrap | rflags::kDirection | rflags::kNestedTask |
+                                        rflags::kResume | rflags::kAlignmentCheck | rflags::kIdentification;
+
+/// Pops count values of `bytes` without moving the stack pointer. False: a fault is pending.
+bool peek(Cpu& cpu, std::uint64_t* into, unsigned first, unsigned count, unsigned bytes) {
+    for (unsigned i = first; i < first + count; ++i) {
+        std::uint64_t const offset = cpu.stack_pointer_plus(std::uint64_t{i} * bytes);
+        if (!cpu.load_bytes(cpu.stack_address(offset, bytes), &into[i], bytes)) return false;
+    }
+    return true;
+}
+}  // namespace
+
+Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
+    bool const low_iopl = (state_.rflags & rflags::kIopl) != rflags::kIopl;
+    if (virtual_8086() && low_iopl) return raise(op, ExceptionVector::general_protection);
+    bool const nested = protected_mode() && !virtual_8086() && (state_.rflags & rflags::kNestedTask) != 0;
+    if (nested && long_mode_active()) return raise(op, ExceptionVector::general_protection);
+    state_.nmi_blocked = false;  // even if it faults below ([SDM3A] 6.7.1)
+    attention_ = true;
+    if (nested) return return_from_task(op);
+    std::uint64_t frame[5]{};  // rip, cs, rflags, rsp, ss
+    if (!peek(*this, frame, 0, 3, operand_bytes)) return leave_stack(op);
+    if (real_addressing()) return return_in_real_mode(op, {frame[0], frame[1], frame[2]}, operand_bytes);
+    bool const to_8086 = !long_mode_active() && cpl() == 0 && operand_bytes == 4 && (frame[2] & rflags::kVirtual8086) != 0;
+    if (to_8086) return return_to_virtual_8086(op, {frame[0], frame[1], frame[2]});
+
+    auto const selector = static_cast<std::uint16_t>(frame[1]);
+    unsigned const level = rpl_of(selector);
+    Segment code;
+    if (!check_return_code(selector, code)) return leave(op);
+    bool const outward = level != cpl();
+    bool const with_stack = in_64_bit_mode() || outward;
+    Segment stack = state_.segments[ss];
+    if (with_stack) {
+        if (!peek(*this, frame, 3, 2, operand_bytes)) return leave_stack(op);
+        if (!check_return_stack(static_cast<std::uint16_t>(frame[4]), code, stack)) return leave(op);
+    }
+    if (!is_in_code(code, frame[0])) return raise(op, ExceptionVector::general_protection);
+
+    std::uint64_t writable = kAlwaysLoaded;
+    if (cpl() == 0) writable |= rflags::kIopl;
+    if (cpl() <= (state_.rflags & rflags::kIopl) >> 12) writable |= rflags::kInterrupt;
+    if (operand_bytes == 2) writable &= 0xffff;
+    std::uint64_t const new_flags = (rflags() & ~writable) | (frame[2] & writable);
+    std::uint64_t const old_top = stack_pointer_plus(3 * std::uint64_t{operand_bytes});
+    if (!with_stack) set_stack_pointer(old_top);
+    state_.segments[ss] = stack;
+    state_.segments[cs] = code;
+    mode_changed();  // the stack's width is the new one's from here on
+    if (with_stack) set_stack_pointer(in_64_bit_mode() ? frame[3] : stack_masked(frame[3]));
+    if (outward) drop_inner_segments();
+    set_rflags(new_flags);
+    return jump(op, frame[0]);
+}
+
+// Also in virtual-8086 mode with IOPL 3, where IOPL stays.
+Op const* Cpu::return_in_real_mode(Op const* op, std::array<std::uint64_t, 3> const& frame, unsigned operand_bytes) {
+    if (frame[0] > state_.segments[cs].limit) return raise(op, ExceptionVector::general_protection);
+    std::uint64_t writable = kAlwaysLoaded | rflags::kInterrupt;
+    if (!virtual_8086()) writable |= rflags::kIopl;
+    if (operand_bytes == 2) writable &= 0xffff;
+    set_stack_pointer(stack_pointer_plus(3 * std::uint64_t{operand_bytes}));
+    set_real_segment(cs, static_cast<std::uint16_t>(frame[1]));
+    mode_changed();
+    set_rflags((rflags() & ~writable) | (frame[2] & writable));
+    return jump(op, frame[0]);
+}
+
+// [SDM3A] 20.2.5: EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS.
+Op const* Cpu::return_to_virtual_8086(Op const* op, std::array<std::uint64_t, 3> const& frame) {
+    std::uint64_t rest[9]{};
+    if (!peek(*this, rest, 3, 6, 4)) return leave_stack(op);
+    if (frame[0] > 0xffff) return raise(op, ExceptionVector::general_protection);
+    constexpr std::uint64_t kLoaded = kAlwaysLoaded | rflags::kInterrupt | rflags::kIopl | rflags::kVirtual8086;
+    set_rflags(frame[2] & kLoaded);
+    set_real_segment(cs, static_cast<std::uint16_t>(frame[1]));
+    constexpr SegmentName kNames[] = {ss, es, ds, fs, gs};
+    for (unsigned i = 0; i < 5; ++i) set_real_segment(kNames[i], static_cast<std::uint16_t>(rest[4 + i]));
+    slot_[rsp] = rest[3];
+    mode_changed();
+    return jump(op, frame[0]);
+}
+
+// [SDM3A] 7.4: back to the task that the link in this one's TSS names.
+Op const* Cpu::return_from_task(Op const* op) {
+    auto const link = load_system<std::uint16_t>(state_.tr.base);
+    if (!link.ok) return leave(op);
+    rip_ = rip_of(op);
+    if (!switch_task(link.value, TaskCause::iret, next_rip(op), 0)) return leave(op);
+    return nullptr;
+}
+
+}  // namespace backplane
