@@ -63,7 +63,7 @@ Shootdown PageMap::unmap(GuestPage first, std::uint64_t count) {
 
 void PageMap::mark_code(GuestPage page) {
     PageEntry* const entry = find(page);
-    if (entry == nullptr || entry->has_code) return;
+    if (entry == nullptr || entry->access == Access::none || entry->has_code) return;
     entry->has_code = true;
     for (TranslationObserver* observer : observers_) observer->watch_stores(page);
 }
