@@ -22,7 +22,7 @@ constexpr std::uint32_t kHighestExtended = 0x8000'0021;
 constexpr std::uint32_t kHighestHypervisor = 0x4000'0001;
 
 constexpr std::uint32_t kLeaf1Edx = bit(0) /* FPU */ | bit(2) /* DE */ | bit(3) /* PSE */ | bit(4) /* TSC */ | bit(5) /* MSR */ |
-                                    bit(6) /* PAE */ | bit(8) /* CX8 */ | bit(11) /* SEP */ | bit(12) /* MTRR */ | bit(13) /* PGE */ |
+                                    bit(6) /* PAE */ | bit(7) /* MCE */ | bit(8) /* CX8 */ | bit(11) /* SEP */ | bit(12) /* MTRR */ | bit(13) /* PGE */ | bit(14) /* MCA */ |
                                     bit(15) /* CMOV */ | bit(16) /* PAT */ | bit(17) /* PSE36 */ | bit(19) /* CLFSH */ |
                                     bit(23) /* MMX */ | bit(24) /* FXSR */ | bit(25) /* SSE */ | bit(26) /* SSE2 */;
 constexpr std::uint32_t kLeaf1Ecx = bit(13) /* CX16 */ | bit(17) /* PCID */ | bit(21) /* x2APIC */ | bit(23) /* POPCNT */ |

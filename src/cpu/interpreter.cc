@@ -247,6 +247,8 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
                     break;
                 }
                 ++counters_.exceptions;
+                // A fault counts as an instruction: a guest whose handlers fault at once still uses its quota up.
+                --remaining_;
                 trace_ = traces_.nowhere();
                 deliver(static_cast<std::uint8_t>(pending_.vector), EventSource::exception,
                         has_error_code(pending_.vector) ? std::optional{pending_.error_code} : std::nullopt);

@@ -71,6 +71,7 @@ void TraceCache::unlink_from_page(std::uint64_t page, Trace* trace) {
 
 void TraceCache::drop(Trace* trace) {
     trace->cost = Trace::kInvalid;  // links to it fail from now on; its memory stays until the next flush
+    trace->links[0] = trace->links[1] = &nowhere_;  // it may be running: what follows is looked up again
     ++dropped_count_;
     for (Trace** at = &buckets_[bucket(trace->address)]; *at != nullptr; at = &(*at)->bucket_next) {
         if (*at == trace) {

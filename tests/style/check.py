@@ -125,7 +125,7 @@ def links(tree):
                     yield f"{tree.name(path)}:{number}: link to {target}, which is not there"
 
 
-KEY = r"(?<![\w\[\]\)])\[([A-Z0-9][\w.-]*[A-Za-z0-9])(?: [^\]]*)?\](?!\()"
+KEY = r"(?<![\w\[\]\)])\[(?!0x)([A-Z0-9][\w.-]*[A-Za-z0-9])(?: [^\]]*)?\](?!\()"
 
 
 def known_keys(tree):
