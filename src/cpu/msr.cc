@@ -1,4 +1,5 @@
 // Model-specific registers of the fixed processor. Any other one is #GP. [SDM4], [APM2] appendix A
+#include "clock/frequency.h"
 #include "cpu/cpu.h"
 #include "interrupt/local_apic.h"
 
@@ -25,8 +26,6 @@ constexpr std::uint64_t kMtrrCapabilities = 0x508;  // 8 variable ranges, fixed 
 constexpr std::uint64_t kEferWritable = efer::kSyscall | efer::kLongModeEnable | efer::kNoExecute | efer::kFastFxsave | std::uint64_t{1} << 21 /* automatic IBRS */;
 constexpr std::uint64_t kHwcrTscFreqSel = std::uint64_t{1} << 24;
 
-/// Virtual time begins at this instant, so that a run can be repeated: 2026-01-01 00:00:00 UTC, in Unix seconds.
-constexpr std::uint64_t kEpochSeconds = 1'767'225'600;
 
 bool is_memory_type(std::uint64_t type) { return type == 0 || type == 1 || (type >= 4 && type <= 7); }
 bool are_memory_types(std::uint64_t value) {

@@ -15,6 +15,7 @@ constexpr std::uint64_t kBootstrap = 1U << 8;
 constexpr std::uint64_t kX2apic = 1U << 10;
 constexpr std::uint64_t kEnabled = 1U << 11;
 constexpr std::uint8_t kFirstLegalVector = 16;  // [SDM3A] 10.5.2
+constexpr unsigned kLint0 = 3;                  // among the LVT entries
 
 }  // namespace
 
@@ -33,6 +34,7 @@ void LocalApic::reset(ResetKind kind) {
     state_ = State{};
     state_.base = base;
     state_.lvt.fill(kLvtMasked);
+    if (lint0_ != nullptr) state_.lvt[kLint0] = static_cast<std::uint32_t>(DeliveryMode::external) << 8;
     timer_.reset();
     update();
     wake();
@@ -46,10 +48,23 @@ void LocalApic::wake() {
     if (attention_ != nullptr) *attention_ = true;
 }
 
+void LocalApic::connect_lint0(ExternalInterrupt& source) {
+    lint0_ = &source;
+    reset(ResetKind::power_on);
+}
+
+// [SDM3A] 10.4.3, 10.5.1: an APIC that is switched off leaves LINT0 as the INTR pin; else the entry decides. No priority
+// is compared: the 8259s have their own.
+bool LocalApic::external_ready() const {
+    if (lint0_ == nullptr || !lint0_->is_asserted()) return false;
+    std::uint32_t const entry = state_.lvt[kLint0];
+    return !is_enabled() || ((entry & kLvtMasked) == 0 && delivery_mode_in(entry) == DeliveryMode::external);
+}
+
 void LocalApic::update() {
     auto const highest = state_.requested.highest();
-    bool const was_ready = std::exchange(
-        ready_, highest && is_enabled() && is_software_enabled() && highest->value() >> 4 > processor_priority() >> 4);
+    own_ready_ = highest && is_enabled() && is_software_enabled() && highest->value() >> 4 > processor_priority() >> 4;
+    bool const was_ready = std::exchange(ready_, own_ready_ || external_ready());
     if (ready_ && !was_ready) wake();
 }
 
@@ -70,7 +85,12 @@ std::uint8_t LocalApic::arbitration_priority() const {
 }
 
 Vector LocalApic::acknowledge() {
-    if (!ready_) return vector_in(state_.svr);
+    if (!own_ready_) {
+        if (!ready_) return vector_in(state_.svr);
+        Vector const vector = lint0_->acknowledge();
+        update();
+        return vector;
+    }
     Vector const vector = *state_.requested.highest();
     state_.requested.erase(vector);
     state_.in_service.insert(vector);

@@ -2,11 +2,14 @@
 //
 // State:    stable
 // Features: xAPIC (MMIO) and x2APIC (MSR) mode, all registers of version 0x14 with six LVT entries, the timer in its
-//           three modes, IPIs with all shorthands, flat and cluster destinations, NMI, INIT and start-up messages
-// Missing:  SMI, ExtINT, signals at LINT0/LINT1 and the performance and thermal interrupts (their entries are stored)
+//           three modes, IPIs with all shorthands, flat and cluster destinations, NMI, INIT and start-up messages,
+//           the 8259s at LINT0 (ExtINT)
+// Missing:  SMI, other signals at LINT0/LINT1, ExtINT messages, the performance and thermal interrupts (entries are
+//           stored)
 // Differs from the hardware: the register page stays at 0xFEE00000 (a write that would move it is #GP); the xAPIC ID is
 //           read-only; IPIs arrive at once, so the delivery status reads 0; xAPIC registers take aligned 32-bit writes
-//           only; a disabled APIC holds its requests until it is enabled again
+//           only; a disabled APIC holds its requests until it is enabled again; LINT0 of a processor with 8259s is ExtINT
+//           and not masked after power-on, as firmware leaves it ("virtual wire mode")
 // Source:   [SDM3A] chapter 10 (numbers of the 2022 editions)
 #pragma once
 
@@ -22,6 +25,7 @@
 #include "clock/time_stamp_counter.h"
 #include "interrupt/apic_fabric.h"
 #include "interrupt/apic_timer.h"
+#include "interrupt/external_interrupt.h"
 #include "interrupt/message.h"
 #include "interrupt/vector_set.h"
 
@@ -46,9 +50,14 @@ class LocalApic final : public RegisterBank {
 
     void reset(ResetKind kind);
 
+    /// Wires the 8259s to LINT0, for the bootstrap processor of a PC; resets. They outlive the APIC.
+    void connect_lint0(ExternalInterrupt& source);
+    /// The wire at LINT0 may have changed.
+    void lint0_changed() { update(); }
+
     // What the processor asks and does.
 
-    /// A request of higher priority than the processor's is there, and the APIC is enabled.
+    /// A request of higher priority than the processor's is there, and the APIC is enabled; or the 8259s have one.
     [[nodiscard]] bool interrupt_ready() const { return ready_; }
     /// The highest request goes into service. The spurious vector, with nothing in service, when none is ready.
     [[nodiscard]] Vector acknowledge();
@@ -116,6 +125,7 @@ class LocalApic final : public RegisterBank {
         std::optional<std::uint8_t> startup{};
     };
 
+    [[nodiscard]] bool external_ready() const;
     [[nodiscard]] bool accept(Vector vector, TriggerMode trigger);
     void deliver_local(std::uint32_t lvt_entry);
     void note_error(std::uint32_t bit);
@@ -137,7 +147,9 @@ class LocalApic final : public RegisterBank {
     ApicFabric& fabric_;
     ApicTimer timer_;
     State state_{};
-    bool ready_{false};
+    ExternalInterrupt* lint0_{nullptr};
+    bool ready_{false};  // a request of our own, or one that LINT0 brings
+    bool own_ready_{false};
     bool* attention_{nullptr};
 };
 

@@ -101,7 +101,7 @@ void LocalApic::write_register(unsigned index, std::uint32_t value) {
 
 void LocalApic::write_lvt(unsigned entry, std::uint32_t value) {
     state_.lvt[entry] = is_software_enabled() ? value : value | kLvtMasked;
-    if (entry != 0) return;
+    if (entry != 0) return update();
     timer_.set_mode(static_cast<ApicTimer::Mode>(value >> 17 & 3));
     wake();
 }

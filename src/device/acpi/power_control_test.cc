@@ -47,12 +47,14 @@ TEST_F(PowerControlTest, ResetRegister) {
     EXPECT_EQ(power_.take_event(), PowerEvent::reset);
 }
 
-TEST_F(PowerControlTest, KeyboardResetPulse) {
-    EXPECT_EQ(bus_.in(kKeyboardCommandPort, Width::byte) & 0x02, 0U) << "ready for a command";
-    bus_.out(kKeyboardCommandPort, Width::byte, 0xaa);
+// [ICH10] 13.7.3.
+TEST_F(PowerControlTest, FastReset) {
+    EXPECT_EQ(bus_.in(kSystemControlPort, Width::byte), 0x02U) << "address line 20 is there";
+    bus_.out(kSystemControlPort, Width::byte, 0x02);
     EXPECT_FALSE(attention_);
-    bus_.out(kKeyboardCommandPort, Width::byte, 0xfe);
+    bus_.out(kSystemControlPort, Width::byte, 0x03);
     EXPECT_EQ(power_.take_event(), PowerEvent::reset);
+    EXPECT_EQ(bus_.in(kSystemControlPort, Width::byte), 0x02U);
 }
 
 TEST_F(PowerControlTest, TheFirstEventStays) {
