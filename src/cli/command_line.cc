@@ -15,8 +15,9 @@ namespace backplane {
 namespace {
 
 constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
-constexpr std::array<std::string_view, 7> kOptions{"--report", "--timeout", "--kernel", "--initrd",
-                                                   "--append", "--memory",  "--help"};
+constexpr std::array<std::string_view, 9> kOptions{"--report", "--timeout", "--kernel", "--initrd",    "--append",
+                                                   "--memory", "--acpi",    "--help",   "--debug-exit"};
+constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
 constexpr char const* kDescription = "Backplane runs several unmodified x86-64 Linux machines in one process.";
@@ -43,7 +44,8 @@ Exit codes: 0 every machine powered off, 1 a machine crashed, 2 bad input, 124 t
 
 /// What the parser fills in; checked afterwards.
 struct Words {
-    std::string rack_file, report, timeout, kernel, initrd, append, memory;
+    std::string rack_file, report, timeout, kernel, initrd, append, memory, acpi;
+    bool debug_exit{false};
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -63,6 +65,9 @@ void add_commands(CLI::App& app, Words& words) {
     boot->add_option("--append", words.append, "words for the kernel, after console=ttyS0 unless they name a console")
         ->type_name("WORDS");
     boot->add_option("--memory", words.memory, "memory of the machine (256M)")->type_name("SIZE");
+    boot->add_option("--acpi", words.acpi, "what the ACPI tables describe: reduced (as little as Linux needs) or full")
+        ->type_name("KIND");
+    boot->add_flag("--debug-exit", words.debug_exit, "a write of N to port 0xF4 ends the run with exit code (N << 1) | 1");
     add_run_options(*boot, words);
     CLI::App* const check = app.add_subcommand("check", "Read a rack file and say what is wrong with it");
     check->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
@@ -82,6 +87,12 @@ Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& comm
     return options;
 }
 
+Expected<AcpiPlatform, Error> acpi_platform(std::string_view text) {
+    if (text == kAcpis[0]) return AcpiPlatform::reduced;
+    if (text == kAcpis[1]) return AcpiPlatform::full;
+    return Unexpected{bad_input("--acpi: " + in_quotes(text) + "; expected reduced or full" + did_you_mean(text, kAcpis))};
+}
+
 Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& boot) {
     MachineFile machine;
     machine.name = "machine";
@@ -96,6 +107,8 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
         if (!bytes) return Unexpected{option_error("--memory", bytes.error())};
         machine.memory_bytes = *bytes;
     }
+    if (boot.count("--acpi") != 0) machine.acpi = BACKPLANE_TRY(acpi_platform(words.acpi));
+    machine.has_debug_exit = words.debug_exit;
     return machine;
 }
 

@@ -51,6 +51,16 @@ TEST(CommandLine, BootDefaults) {
     EXPECT_EQ(boot.machine.memory_bytes, kDefaultMemoryBytes);
 }
 
+TEST(CommandLine, BootPlatform) {
+    auto const plain = parse({"boot", "--kernel", "k"});
+    EXPECT_EQ(std::get<BootCommand>(*plain).machine.acpi, AcpiPlatform::reduced);
+    EXPECT_FALSE(std::get<BootCommand>(*plain).machine.has_debug_exit);
+    auto const command = parse({"boot", "--kernel", "k", "--acpi", "full", "--debug-exit"});
+    ASSERT_TRUE(command) << command.error().message;
+    EXPECT_EQ(std::get<BootCommand>(*command).machine.acpi, AcpiPlatform::full);
+    EXPECT_TRUE(std::get<BootCommand>(*command).machine.has_debug_exit);
+}
+
 TEST(CommandLine, AppendMayNameItsOwnConsole) {
     EXPECT_EQ(boot_command_line("console=ttyS0,115200 quiet"), "console=ttyS0,115200 quiet");
     EXPECT_EQ(boot_command_line("quiet console=tty0"), "quiet console=tty0");
@@ -99,6 +109,8 @@ TEST(CommandLine, EveryProblemIsOneLine) {
          "--memory: \"3 bananas\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
         {{"boot", "--kernel", "k", "--memory", ""},
          "--memory: \"\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+        {{"boot", "--kernel", "k", "--acpi", "ful"},
+         "--acpi: \"ful\"; expected reduced or full; did you mean \"full\"?"},
         {{"boot", "--kernel", "k", "--append", "a\nb"},
          "--append: \"console=ttyS0 a\\x0ab\"; expected words without control characters"},
         {{"boot", "--kernel", "k", "--kernel", "l"},

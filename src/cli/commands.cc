@@ -175,7 +175,9 @@ ExitCode execute(BootCommand const& command) {
     if (!report) return refuse(report.error());
     if (!console.is_at_line_start()) print(STDERR_FILENO, "\n");
     print(STDERR_FILENO, boot_summary(*report));
-    return write_report(*report_to, *report, exit_code(report->ending, stop));
+    ExitCode code = exit_code(report->ending, stop);
+    if (auto const status = report->machines.front().exit_status) code = static_cast<ExitCode>(*status);
+    return write_report(*report_to, *report, code);
 }
 
 }  // namespace
@@ -203,6 +205,7 @@ std::string boot_summary(RackReport const& report) {
         }
         text += fmt::format(" after {:.6f} s of virtual time, {} instructions",
                             static_cast<double>(machine.virtual_time.ns()) / 1e9, machine.instructions);
+        if (machine.exit_status) text += fmt::format(", exit status {}", *machine.exit_status);
     }
     return text + fmt::format("; host: {:.2f} s, {:.2f} s of CPU time\n",
                               static_cast<double>(report.host.wall_ns) / 1e9,

@@ -6,7 +6,10 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "device/acpi/pm_registers.h"
+#include "device/keyboard/keyboard_controller.h"
 #include "device/pci/host.h"
+#include "device/rtc/cmos_clock.h"
 #include "machine/aml.h"
 #include "machine/boot_bytes.h"
 #include "machine/layout.h"
@@ -36,7 +39,8 @@ void put_checksum(Table& table, std::size_t offset, std::size_t count) {
 constexpr std::size_t kHeaderBytes = 36;
 constexpr std::size_t kHeaderChecksum = 9;
 
-Table make_table(std::string_view signature, std::uint8_t revision, Table const& contents) {
+// Not inline: GCC 12 would otherwise see a size that cannot be (-Wstringop-overflow).
+[[gnu::noinline]] Table make_table(std::string_view signature, std::uint8_t revision, Table const& contents) {
     Table table(kHeaderBytes);
     put_text(table, 0, signature);
     store(table, 4, static_cast<std::uint32_t>(kHeaderBytes + contents.size()));
@@ -67,7 +71,7 @@ Table make_rsdp(GuestPhys xsdt) {
     return table;
 }
 
-Table make_xsdt(std::array<GuestPhys, 2> const& tables) {
+Table make_xsdt(std::vector<GuestPhys> const& tables) {
     Table contents;
     for (GuestPhys const table : tables) {
         append_object(contents, table.value());
@@ -85,19 +89,36 @@ void put_port(Table& table, std::size_t offset, PortNumber port) {
 // [ACPI65] table 5.9; offsets are from the table's start. Fields that are not named are zero: their hardware is absent.
 namespace fadt {
 constexpr std::size_t kBytes = 276;
+constexpr std::size_t kFacs = 36;
+constexpr std::size_t kDsdt = 40;
+constexpr std::size_t kSciInterrupt = 46;
+constexpr std::size_t kPm1aEvent = 56;
+constexpr std::size_t kPm1aControl = 64;
+constexpr std::size_t kPmTimer = 76;
+constexpr std::size_t kPm1EventBytes = 88;
+constexpr std::size_t kPm1ControlBytes = 89;
+constexpr std::size_t kPmTimerBytes = 91;
+constexpr std::size_t kC2Latency = 96;
+constexpr std::size_t kC3Latency = 98;
+constexpr std::size_t kCentury = 108;
 constexpr std::size_t kBootFlags = 109;
 constexpr std::size_t kFlags = 112;
 constexpr std::size_t kResetRegister = 116;
 constexpr std::size_t kResetValue = 128;
 constexpr std::size_t kMinorVersion = 131;
 constexpr std::size_t kDsdt64 = 140;
+constexpr std::size_t kPm1aEvent64 = 148;
+constexpr std::size_t kPm1aControl64 = 172;
+constexpr std::size_t kPmTimer64 = 208;
 constexpr std::size_t kSleepControl = 244;
 constexpr std::size_t kSleepStatus = 256;
 constexpr std::size_t kHypervisorVendor = 268;
 
 constexpr std::uint8_t kRevision = 6;
 constexpr std::uint8_t kMinorRevision = 5;
-// Table 5.11. Message-signalled interrupts are allowed: bit 3 is clear. So is bit 1: there is no 8042.
+// Table 5.11. Message-signalled interrupts are allowed: bit 3 is clear.
+constexpr std::uint16_t kLegacyDevices = 1U << 0;
+constexpr std::uint16_t kHas8042 = 1U << 1;
 constexpr std::uint16_t kVgaAbsent = 1U << 2;
 constexpr std::uint16_t kCmosClockAbsent = 1U << 5;
 // Table 5.10.
@@ -105,33 +126,100 @@ constexpr std::uint32_t kWbinvd = 1U << 0;
 constexpr std::uint32_t kNoFixedPowerButton = 1U << 4;
 constexpr std::uint32_t kNoFixedSleepButton = 1U << 5;
 constexpr std::uint32_t kNoClockWakeStatus = 1U << 6;
+constexpr std::uint32_t kTimer32Bits = 1U << 8;
 constexpr std::uint32_t kResetSupported = 1U << 10;
 constexpr std::uint32_t kHeadless = 1U << 12;
 constexpr std::uint32_t kHardwareReduced = 1U << 20;
 }  // namespace fadt
 
-Table make_fadt(AcpiSettings const& settings, GuestPhys dsdt) {
-    Table table = make_table("FACP", fadt::kRevision, Table(fadt::kBytes - kHeaderBytes));
+struct TablePlaces {
+    GuestPhys dsdt;
+    GuestPhys facs;
+};
+
+void describe_reduced_platform(Table& table, AcpiSettings const& settings) {
     store(table, fadt::kBootFlags, static_cast<std::uint16_t>(fadt::kVgaAbsent | fadt::kCmosClockAbsent));
     store(table, fadt::kFlags,
           fadt::kWbinvd | fadt::kNoFixedPowerButton | fadt::kNoFixedSleepButton | fadt::kNoClockWakeStatus |
               fadt::kResetSupported | fadt::kHeadless | fadt::kHardwareReduced);
+    put_port(table, fadt::kSleepControl, settings.sleep_control);
+    put_port(table, fadt::kSleepStatus, settings.sleep_status);
+}
+
+// A block of ports, by its old field and as a generic address.
+void put_block(Table& table, std::size_t field, std::size_t field64, PortNumber port, std::uint8_t bits,
+               std::uint8_t access) {
+    store(table, field, std::uint32_t{port.value()});
+    store(table, field64, std::array<std::uint8_t, 4>{1, bits, 0, access});
+    store(table, field64 + 4, std::uint64_t{port.value()});
+}
+
+// There is no SMI command port: ACPI mode is always on. Latencies above 100 and 1000 mean that C2 and C3 do not exist.
+void describe_full_platform(Table& table, AcpiSettings const& settings, GuestPhys facs) {
+    constexpr std::uint16_t kNoC2 = 101;
+    constexpr std::uint16_t kNoC3 = 1001;
+    constexpr std::uint8_t kCenturyRegister = 0x32;
+    constexpr std::uint8_t kWord = 2;  // access sizes
+    constexpr std::uint8_t kDword = 3;
+    store(table, fadt::kFacs, static_cast<std::uint32_t>(facs.value()));
+    store(table, fadt::kSciInterrupt, static_cast<std::uint16_t>(kAcpiInterrupt));
+    put_block(table, fadt::kPm1aEvent, fadt::kPm1aEvent64, kPmEventPorts, 32, kWord);
+    put_block(table, fadt::kPm1aControl, fadt::kPm1aControl64, kPmControlPorts, 16, kWord);
+    put_block(table, fadt::kPmTimer, fadt::kPmTimer64, kPmTimerPorts, 32, kDword);
+    store(table, fadt::kPm1EventBytes, std::uint8_t{4});
+    store(table, fadt::kPm1ControlBytes, std::uint8_t{2});
+    store(table, fadt::kPmTimerBytes, std::uint8_t{4});
+    store(table, fadt::kC2Latency, kNoC2);
+    store(table, fadt::kC3Latency, kNoC3);
+    store(table, fadt::kCentury, kCenturyRegister);
+    std::uint16_t const vga = settings.has_vga ? 0 : fadt::kVgaAbsent;
+    store(table, fadt::kBootFlags, static_cast<std::uint16_t>(fadt::kLegacyDevices | fadt::kHas8042 | vga));
+    store(table, fadt::kFlags,
+          fadt::kWbinvd | fadt::kNoFixedSleepButton | fadt::kNoClockWakeStatus | fadt::kTimer32Bits |
+              fadt::kResetSupported);
+}
+
+Table make_fadt(AcpiSettings const& settings, TablePlaces const& places) {
+    Table table = make_table("FACP", fadt::kRevision, Table(fadt::kBytes - kHeaderBytes));
+    if (settings.platform == AcpiPlatform::reduced)
+        describe_reduced_platform(table, settings);
+    else
+        describe_full_platform(table, settings, places.facs);
     put_port(table, fadt::kResetRegister, settings.reset);
     store(table, fadt::kResetValue, settings.reset_value);
     store(table, fadt::kMinorVersion, fadt::kMinorRevision);
-    store(table, fadt::kDsdt64, dsdt.value());
-    put_port(table, fadt::kSleepControl, settings.sleep_control);
-    put_port(table, fadt::kSleepStatus, settings.sleep_status);
+    if (settings.platform == AcpiPlatform::full)
+        store(table, fadt::kDsdt, static_cast<std::uint32_t>(places.dsdt.value()));
+    store(table, fadt::kDsdt64, places.dsdt.value());
     put_text(table, fadt::kHypervisorVendor, kOemTableId);
     put_checksum(table, kHeaderChecksum, table.size());
     return table;
+}
+
+// 5.2.10: it has neither a checksum nor the common header.
+Table make_facs() {
+    constexpr std::size_t kBytes = 64;
+    constexpr std::uint8_t kVersion = 2;
+    Table table(kBytes);
+    put_text(table, 0, "FACS");
+    store(table, 4, static_cast<std::uint32_t>(kBytes));
+    store(table, 32, kVersion);
+    return table;
+}
+
+// [PCIFW] 4.1.2: one range, bus 0 alone.
+Table make_mcfg() {
+    Table contents(8);  // reserved
+    append_object(contents, kPciEcam.value());
+    append_object(contents, std::uint64_t{0});  // segment 0, buses 0 to 0, reserved
+    return make_table("MCFG", 1, contents);
 }
 
 // [ACPI65] 5.2.12.2, 5.2.12.3, 5.2.12.7: the structures of the MADT that we have.
 #pragma pack(push, 1)
 struct MadtHead {
     std::uint32_t local_apic{static_cast<std::uint32_t>(kLocalApic.value())};
-    std::uint32_t flags{0};  // PCAT_COMPAT is clear: there is no 8259
+    std::uint32_t flags{0};  // bit 0: there are 8259s
 };
 struct MadtLocalApic {
     std::uint8_t kind{0};
@@ -148,6 +236,14 @@ struct MadtIoApic {
     std::uint32_t address{static_cast<std::uint32_t>(kIoApic.value())};
     std::uint32_t first_interrupt{0};
 };
+struct MadtOverride {
+    std::uint8_t kind{2};
+    std::uint8_t bytes{10};
+    std::uint8_t bus{0};  // ISA
+    std::uint8_t source;
+    std::uint32_t input;
+    std::uint16_t flags;  // 5.2.12.5: 0 as the bus has it; 0x0D level-triggered, active high
+};
 struct MadtLocalNmi {
     std::uint8_t kind{4};
     std::uint8_t bytes{6};
@@ -156,17 +252,24 @@ struct MadtLocalNmi {
     std::uint8_t input{1};         // LINT1
 };
 #pragma pack(pop)
-static_assert(sizeof(MadtLocalApic) == 8 && sizeof(MadtIoApic) == 12 && sizeof(MadtLocalNmi) == 6);
+static_assert(sizeof(MadtLocalApic) == 8 && sizeof(MadtOverride) == 10 && sizeof(MadtIoApic) == 12 &&
+              sizeof(MadtLocalNmi) == 6);
 
-Table make_madt(unsigned processor_count) {
+Table make_madt(AcpiSettings const& settings) {
+    bool const is_full = settings.platform == AcpiPlatform::full;
     constexpr std::uint8_t kRevision = 5;
     Table contents;
-    append_object(contents, MadtHead{});
-    for (unsigned i = 0; i < processor_count; ++i) {
+    append_object(contents, MadtHead{.flags = is_full ? 1U : 0U});
+    for (unsigned i = 0; i < settings.processor_count; ++i) {
         append_object(contents, MadtLocalApic{.processor = static_cast<std::uint8_t>(i),
                                               .apic_id = static_cast<std::uint8_t>(i)});
     }
     append_object(contents, MadtIoApic{});
+    if (is_full) {
+        constexpr std::uint16_t kLevelHigh = 0x0d;
+        append_object(contents, MadtOverride{.source = kTimerInterrupt, .input = kTimerInput, .flags = 0});
+        append_object(contents, MadtOverride{.source = kAcpiInterrupt, .input = kAcpiInterrupt, .flags = kLevelHigh});
+    }
     append_object(contents, MadtLocalNmi{});
     return make_table("APIC", kRevision, contents);
 }
@@ -211,13 +314,39 @@ aml::Code make_serial_port() {
                                                   }))});
 }
 
-Table make_dsdt(std::uint8_t sleep_type_off) {
+// What a PC has at fixed places, with the identifiers that drivers look for.
+aml::Code make_legacy_devices() {
+    constexpr std::uint16_t kPit = 0x40;
+    constexpr std::uint16_t kKeyboardData = KeyboardController::kDataPort.value();
+    constexpr std::uint16_t kKeyboardCommand = KeyboardController::kCommandPort.value();
+    auto const ecam = static_cast<std::uint32_t>(kPciEcam.value());
+    return aml::join({
+        aml::device("TIMR", {aml::name("_HID", aml::eisa_id("PNP0100")),
+                             aml::name("_CRS", aml::resource_template(
+                                                   {aml::io_ports(kPit, 4), aml::edge_interrupt(kTimerInput)}))}),
+        aml::device("RTC", {aml::name("_HID", aml::eisa_id("PNP0B00")),
+                            aml::name("_CRS", aml::resource_template(
+                                                  {aml::io_ports(CmosClock::kPorts.value(), CmosClock::kPortCount),
+                                                   aml::edge_interrupt(kClockInterrupt)}))}),
+        aml::device("KBD", {aml::name("_HID", aml::eisa_id("PNP0303")),
+                            aml::name("_CRS", aml::resource_template({aml::io_ports(kKeyboardData, 1),
+                                                                      aml::io_ports(kKeyboardCommand, 1),
+                                                                      aml::edge_interrupt(kKeyboardInterrupt)}))}),
+        // Motherboard resources: the ECAM belongs to nobody else ([PCIFW] 4.1.2).
+        aml::device("MBRD", {aml::name("_HID", aml::eisa_id("PNP0C02")),
+                             aml::name("_CRS", aml::resource_template({aml::fixed_memory(
+                                                   ecam, static_cast<std::uint32_t>(kPciEcamBytes))}))}),
+    });
+}
+
+Table make_dsdt(AcpiSettings const& settings) {
     constexpr std::uint8_t kRevision = 2;  // integers have 64 bits
     // 7.4.2.6; without PM1b registers, the second value is the first's copy.
-    aml::Code const off =
-        aml::package({aml::integer(sleep_type_off), aml::integer(sleep_type_off), aml::integer(0), aml::integer(0)});
-    return make_table("DSDT", kRevision,
-                      aml::join({aml::name("\\_S5", off), aml::scope("\\_SB", {make_pci_root(), make_serial_port()})}));
+    std::uint8_t const type = settings.sleep_type_off;
+    aml::Code const off = aml::package({aml::integer(type), aml::integer(type), aml::integer(0), aml::integer(0)});
+    aml::Code devices = aml::join({make_pci_root(), make_serial_port()});
+    if (settings.platform == AcpiPlatform::full) devices = aml::join({devices, make_legacy_devices()});
+    return make_table("DSDT", kRevision, aml::join({aml::name("\\_S5", off), aml::scope("\\_SB", {devices})}));
 }
 
 }  // namespace
@@ -232,10 +361,13 @@ std::vector<std::byte> make_acpi_tables(AcpiSettings const& settings, GuestPhys 
         append_bytes(image, table);
         return start;
     };
-    GuestPhys const dsdt = place(make_dsdt(settings.sleep_type_off));
-    GuestPhys const fixed = place(make_fadt(settings, dsdt));
-    GuestPhys const interrupts = place(make_madt(settings.processor_count));
-    GuestPhys const xsdt = place(make_xsdt({fixed, interrupts}));
+    bool const is_full = settings.platform == AcpiPlatform::full;
+    TablePlaces places{};
+    places.dsdt = place(make_dsdt(settings));
+    if (is_full) places.facs = place(make_facs());  // 5.2.10: on a boundary of 64 bytes
+    std::vector<GuestPhys> listed{place(make_fadt(settings, places)), place(make_madt(settings))};
+    if (is_full) listed.push_back(place(make_mcfg()));
+    GuestPhys const xsdt = place(make_xsdt(listed));
     std::ranges::copy(make_rsdp(xsdt), image.begin());
     check(image.size() <= kAcpiTablesBytes, "the ACPI tables fit into their range");
     return image;

@@ -31,7 +31,7 @@ constexpr AcpiSettings kSettings{.processor_count = 3,
 /// Walks the tables as a kernel does, from the RSDP's address on.
 class Tables {
   public:
-    Tables() : image_{make_acpi_tables(kSettings, kAcpiTables)} {}
+    explicit Tables(AcpiSettings const& settings = kSettings) : image_{make_acpi_tables(settings, kAcpiTables)} {}
 
     [[nodiscard]] ConstByteSpan at(std::uint64_t address) const {
         EXPECT_GE(address, kAcpiTables.value());
@@ -94,6 +94,62 @@ TEST(AcpiTables, FadtDescribesAHardwareReducedPlatform) {
     EXPECT_EQ(load<std::uint64_t>(fadt, 248), 0x600U);
     EXPECT_EQ(load<std::uint64_t>(fadt, 260), 0x601U);
     for (std::size_t offset = 148; offset < 244; ++offset) EXPECT_EQ(fadt[offset], std::byte{0}) << offset;  // X_PM...
+}
+
+AcpiSettings full_settings() {
+    AcpiSettings settings = kSettings;
+    settings.platform = AcpiPlatform::full;
+    return settings;
+}
+
+// [ACPI65] table 5.9.
+TEST(AcpiTables, FullFadtDescribesThePcsRegisters) {
+    Tables const tables{full_settings()};
+    ConstByteSpan const fadt = tables.fadt();
+    EXPECT_EQ(sum(fadt), 0U);
+    EXPECT_EQ(load<std::uint16_t>(fadt, 46), 9) << "SCI";
+    EXPECT_EQ(load<std::uint32_t>(fadt, 48), 0U) << "no SMI command port";
+    EXPECT_EQ(load<std::uint32_t>(fadt, 56), 0x620U);
+    EXPECT_EQ(load<std::uint64_t>(fadt, 152), 0x620U);
+    EXPECT_EQ(load<std::uint32_t>(fadt, 64), 0x624U);
+    EXPECT_EQ(load<std::uint64_t>(fadt, 176), 0x624U);
+    EXPECT_EQ(load<std::uint32_t>(fadt, 76), 0x628U);
+    EXPECT_EQ(load<std::uint32_t>(fadt, 208), 0x0300'2001U) << "32 ports' bits, dword accesses";
+    EXPECT_EQ(load<std::uint16_t>(fadt, 109), 0x07) << "legacy devices, 8042, no VGA";
+    std::uint32_t const flags = load<std::uint32_t>(fadt, 112);
+    EXPECT_EQ(flags & 1U << 20, 0U) << "not hardware-reduced";
+    EXPECT_EQ(flags & (1U << 4 | 1U << 8), 1U << 8) << "a power button and 32 timer bits";
+    EXPECT_EQ(load<std::uint32_t>(fadt, 40), load<std::uint64_t>(fadt, 140));
+    ConstByteSpan const facs = tables.at(load<std::uint32_t>(fadt, 36));
+    EXPECT_EQ(text(facs, 0, 4), "FACS");
+    EXPECT_EQ(load<std::uint32_t>(fadt, 36) % 64, 0U);
+    AcpiSettings with_vga = full_settings();
+    with_vga.has_vga = true;
+    EXPECT_EQ(load<std::uint16_t>(Tables{with_vga}.fadt(), 109), 0x03);
+}
+
+// [ACPI65] 5.2.12.5.
+TEST(AcpiTables, FullMadtSaysWhereIsaInterruptsAre) {
+    Tables const tables{full_settings()};
+    ConstByteSpan const madt = tables.madt();
+    EXPECT_EQ(load<std::uint32_t>(madt, 40), 1U) << "8259s";
+    std::size_t const overrides = 44 + 3 * 8 + 12;
+    EXPECT_EQ(load<std::uint32_t>(madt, overrides), 0x0000'0a02U);
+    EXPECT_EQ(load<std::uint32_t>(madt, overrides + 4), 2U) << "the timer";
+    EXPECT_EQ(load<std::uint32_t>(madt, overrides + 10), 0x0900'0a02U);
+    EXPECT_EQ(load<std::uint16_t>(madt, overrides + 18), 0x0d) << "level, active high";
+}
+
+// [PCIFW] 4.1.2.
+TEST(AcpiTables, McfgNamesTheMemoryMappedConfigurationSpace) {
+    Tables const tables{full_settings()};
+    EXPECT_EQ(tables.xsdt().size(), 36U + 3 * 8);
+    ConstByteSpan const mcfg = tables.listed(2);
+    EXPECT_EQ(text(mcfg, 0, 4), "MCFG");
+    EXPECT_EQ(sum(mcfg), 0U);
+    ASSERT_EQ(mcfg.size(), 60U);
+    EXPECT_EQ(load<std::uint64_t>(mcfg, 44), kPciEcam.value());
+    EXPECT_EQ(load<std::uint64_t>(mcfg, 52), 0U);
 }
 
 TEST(AcpiTables, MadtListsProcessorsAndIoApic) {
@@ -166,7 +222,7 @@ TEST_F(Disassembly, DsdtReadsAsIntended) {
     std::string const source = disassemble("dsdt", tables_.dsdt());
     for (char const* expected :
          {"Name (\\_S5, Package (0x04)", "Device (PCI0)", "EisaId (\"PNP0A03\")", "WordBusNumber (ResourceProducer",
-          "0xC0000000,         // Range Minimum", "0xFEBFFFFF,         // Range Maximum",
+          "0xC0000000,         // Range Minimum", "0xFEAFFFFF,         // Range Maximum",
           "0x0000004000000000, // Range Minimum", "0x0000007FFFFFFFFF, // Range Maximum", "Name (_PRT, Package (0x1F)",
           "Device (COM1)", "EisaId (\"PNP0501\")", "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive"}) {
         EXPECT_THAT(source, HasSubstr(expected));
@@ -176,6 +232,23 @@ TEST_F(Disassembly, DsdtReadsAsIntended) {
     auto const [code, output] = run("cd " + folder_.string() + " && iasl -p again dsdt.dsl");
     EXPECT_EQ(code, 0) << output;
     EXPECT_THAT(output, HasSubstr("0 Errors, 0 Warnings")) << output;
+}
+
+TEST_F(Disassembly, FullTablesReadAsIntended) {
+    Tables const full{full_settings()};
+    std::string const source = disassemble("full", full.dsdt());
+    for (char const* expected :
+         {"EisaId (\"PNP0100\")", "EisaId (\"PNP0B00\")", "EisaId (\"PNP0303\")", "EisaId (\"PNP0C02\")",
+          "Memory32Fixed (ReadWrite", "0xFEB00000,         // Address Base"})
+        EXPECT_THAT(source, HasSubstr(expected));
+    auto const [code, output] = run("cd " + folder_.string() + " && iasl -p again full.dsl");
+    EXPECT_EQ(code, 0) << output;
+    EXPECT_THAT(output, HasSubstr("0 Errors, 0 Warnings")) << output;
+    std::string const fadt = disassemble("fadt", full.fadt());
+    EXPECT_THAT(fadt, HasSubstr("Hardware Reduced (V5) : 0"));
+    EXPECT_THAT(fadt, HasSubstr("SCI Interrupt : 0009"));
+    EXPECT_THAT(disassemble("madt", full.madt()), HasSubstr("PC-AT Compatibility : 1"));
+    EXPECT_THAT(disassemble("mcfg", full.listed(2)), HasSubstr("Base Address : 00000000FEB00000"));
 }
 
 TEST_F(Disassembly, DataTablesReadAsIntended) {

@@ -35,6 +35,7 @@ enum : std::uint8_t {
     kEndTag = 0x79,
     kAddress32 = 0x87,
     kAddress16 = 0x88,
+    kMemory32Fixed = 0x86,
     kInterrupt = 0x89,
     kAddress64 = 0x8A,
 };
@@ -182,6 +183,17 @@ Code io_ports(std::uint16_t first, std::uint8_t count) {
     append_object(code, first);
     append_object(code, kAlignment);
     append_object(code, count);
+    return code;
+}
+
+Code fixed_memory(std::uint32_t first, std::uint32_t bytes) {
+    constexpr std::uint8_t kReadWrite = 1;
+    Code code;
+    append_object(code, std::uint8_t{kMemory32Fixed});
+    append_object(code, static_cast<std::uint16_t>(sizeof(kReadWrite) + sizeof(first) + sizeof(bytes)));
+    append_object(code, kReadWrite);
+    append_object(code, first);
+    append_object(code, bytes);
     return code;
 }
 

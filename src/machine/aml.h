@@ -38,6 +38,8 @@ using Code = std::vector<std::byte>;
 [[nodiscard]] Code resource_template(std::initializer_list<Code> descriptors);
 /// Ports that a device has at a fixed place, all 16 address bits decoded (6.4.2.5).
 [[nodiscard]] Code io_ports(std::uint16_t first, std::uint8_t count);
+/// Memory that a device has at a fixed place, below 4 GiB (6.4.3.4).
+[[nodiscard]] Code fixed_memory(std::uint32_t first, std::uint32_t bytes);
 /// An input of the I/O APIC that belongs to one device: edge-triggered, active high (6.4.3.6).
 [[nodiscard]] Code edge_interrupt(std::uint32_t number);
 // What a bridge hands on to the bus below it (6.4.3.5), each as first and count.

@@ -31,6 +31,7 @@ std::vector<MemoryRange> ram_ranges(std::uint64_t memory_bytes) {
 
 std::vector<MemoryRange> memory_map(std::uint64_t memory_bytes) {
     std::vector<MemoryRange> ranges = ram_ranges(memory_bytes);
+    ranges.push_back({kPciEcam, kPciEcamBytes, MemoryRange::Kind::reserved});
     ranges.push_back({kIoApic, kIoApicBytes, MemoryRange::Kind::reserved});
     ranges.push_back({kLocalApic, kLocalApicBytes, MemoryRange::Kind::reserved});
     std::ranges::sort(ranges, {}, &MemoryRange::start);

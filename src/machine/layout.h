@@ -5,6 +5,7 @@
 //   0x000E'0000  RAM, reserved       ACPI tables, where a PC has its firmware
 //   0x0010'0000  RAM                 up to 3 GiB
 //   0xC000'0000  PCI window, 32 bit  BARs of devices
+//   0xFEB0'0000  PCI configuration (ECAM)
 //   0xFEC0'0000  I/O APIC
 //   0xFEE0'0000  local APICs
 //   0x1'0000'0000 RAM                what did not fit below 3 GiB
@@ -34,7 +35,9 @@ inline constexpr GuestPhys kMemoryAbove4GiB{0x1'0000'0000};
 
 // Devices.
 inline constexpr GuestPhys kPciWindow32{0xC000'0000};
-inline constexpr std::uint64_t kPciWindow32Bytes = 0x3EC0'0000;  // up to the I/O APIC
+inline constexpr std::uint64_t kPciWindow32Bytes = 0x3EB0'0000;  // up to the ECAM
+inline constexpr GuestPhys kPciEcam{0xFEB0'0000};                // bus 0: PciHost::kEcamBytes
+inline constexpr std::uint64_t kPciEcamBytes = 0x10'0000;
 inline constexpr GuestPhys kIoApic{0xFEC0'0000};                 // [82093AA] 3.0
 inline constexpr std::uint64_t kIoApicBytes = 0x1000;
 inline constexpr GuestPhys kLocalApic{0xFEE0'0000};  // [SDM3A] "Local APIC Status and Location"
@@ -51,6 +54,11 @@ inline constexpr unsigned kMaxProcessors = 255;
 
 // Interrupt inputs of the I/O APIC.
 inline constexpr unsigned kIoApicId = 0;
+inline constexpr unsigned kTimerInput = 2;  ///< where interrupt 0 of the ISA bus is; the others have their own numbers
+inline constexpr unsigned kTimerInterrupt = 0;
+inline constexpr unsigned kKeyboardInterrupt = 1;
+inline constexpr unsigned kClockInterrupt = 8;
+inline constexpr unsigned kAcpiInterrupt = 9;    ///< SCI, level-triggered, active high
 inline constexpr unsigned kSerialInterrupt = 4;  ///< COM1, edge-triggered and active high, as on a PC
 // INTA of a PCI slot: IntxRouter::input_of() in device/pci/host.h; level-triggered, active low in the tables' terms.
 

@@ -43,7 +43,8 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
       bus_{memory_},
       local_apic_{clock_, tsc_, 0, fabric_},
       io_apic_{fabric_},
-      serial_{console, InterruptLine{io_apic_, kSerialInterrupt}},
+      board_{clock_, local_apic_, io_apic_, power_, console},
+      serial_{console, board_.isa_line(kSerialInterrupt)},
       pci_{bus_, io_apic_, &fabric_},
       traces_{memory_.map()},
       engine_{Cpu::Parts{bus_, clock_, tsc_, local_apic_, traces_, settings_.instructions_per_second,
@@ -69,7 +70,11 @@ Expected<void, Error> Machine::assemble() {
     BACKPLANE_TRY_VOID(bus_.attach(kIoApic, kIoApicBytes, io_apic_));
     BACKPLANE_TRY_VOID(bus_.attach_ports(kSerialPorts, kSerialPortCount, serial_));
     BACKPLANE_TRY_VOID(bus_.attach_ports(PciHost::kPorts, PciHost::kPortCount, pci_));
+    BACKPLANE_TRY_VOID(bus_.attach(kPciEcam, kPciEcamBytes, pci_.ecam()));
     BACKPLANE_TRY_VOID(power_.attach(bus_));
+    BACKPLANE_TRY_VOID(board_.attach(bus_, {.memory_bytes = settings_.memory_bytes,
+                                            .has_debug_exit = settings_.has_debug_exit,
+                                            .has_debug_console = false}));
     for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, *nics_[i]));
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
@@ -80,7 +85,7 @@ Expected<void, Error> Machine::boot(KernelImage const& kernel, ConstByteSpan ini
                                                        .initrd = initrd,
                                                        .command_line = command_line,
                                                        .memory_bytes = settings_.memory_bytes,
-                                                       .acpi = {},
+                                                       .acpi = {.platform = settings_.acpi},
                                                        .entry = entry},
                                                       memory_));
     engine_.set_state(processor_state(state));

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@
 #include "interrupt/io_apic.h"
 #include "interrupt/local_apic.h"
 #include "machine/boot_loader.h"
+#include "machine/board.h"
 #include "machine/kernel_image.h"
 #include "memory/guest_memory.h"
 
@@ -35,6 +37,8 @@ struct MachineSettings {
     std::uint64_t instructions_per_second;
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
     std::vector<MacAddress> e1000_nics;
+    AcpiPlatform acpi{AcpiPlatform::reduced};
+    bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
 };
 
 class Machine {
@@ -73,6 +77,10 @@ class Machine {
     [[nodiscard]] std::uint64_t instructions() const { return engine_.instructions(); }
     [[nodiscard]] std::uint64_t unclaimed_accesses() const { return bus_.unclaimed_count(); }
 
+    /// What the guest left at the debug exit, when that ended it.
+    [[nodiscard]] std::optional<std::uint8_t> exit_status() const { return board_.exit_status(); }
+    [[nodiscard]] Board& board() { return board_; }
+
     [[nodiscard]] Uart16550& serial() { return serial_; }
     [[nodiscard]] std::size_t nic_count() const { return nics_.size(); }
     [[nodiscard]] E1000& nic(std::size_t index) { return *nics_[index]; }
@@ -98,6 +106,7 @@ class Machine {
     LocalApic local_apic_;
     IoApic io_apic_;
     PowerControl power_;
+    Board board_;
     Uart16550 serial_;
     PciHost pci_;
     std::vector<std::unique_ptr<E1000>> nics_;

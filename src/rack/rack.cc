@@ -107,7 +107,9 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .memory_bytes = machine_file.memory_bytes,
                              .instructions_per_second = file.instructions_per_second,
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
-                             .e1000_nics = {}};
+                             .e1000_nics = {},
+                             .acpi = machine_file.acpi,
+                             .has_debug_exit = machine_file.has_debug_exit};
     for (NicFile const& nic : machine_file.nics) settings.e1000_nics.push_back(nic.mac);
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
     auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, console != nullptr ? *console : null_sink));
@@ -247,6 +249,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
     }
     out.cause = machine.cause();
     out.rip = machine.crash_rip();
+    out.exit_status = machine.exit_status();
     out.instructions = machine.instructions();
     out.virtual_time = machine.now();
     out.idle_time = machine.idle_time();

@@ -35,7 +35,8 @@ constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a
 
 constexpr std::array<std::string_view, 3> kTopKeys{"rack", "machine", "link"};
 constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
-constexpr std::array<std::string_view, 7> kMachineKeys{"memory", "cpus", "kernel", "initrd", "cmdline", "boot", "nic"};
+constexpr std::array<std::string_view, 9> kMachineKeys{"memory", "cpus", "kernel", "initrd", "cmdline",
+                                                         "boot", "acpi", "debug-exit", "nic"};
 constexpr std::array<std::string_view, 4> kNicKeys{"model", "link", "mac", "group"};
 constexpr std::array<std::string_view, 2> kNicKeysNotBuilt{"uplink", "peer"};
 
@@ -44,6 +45,7 @@ constexpr std::array<std::string_view, 3> kEnginesNotBuilt{"auto", "user", "kvm"
 constexpr std::array<std::string_view, 1> kTimes{"virtual"};
 constexpr std::array<std::string_view, 1> kTimesNotBuilt{"real"};
 constexpr std::array<std::string_view, 2> kBoots{"pvh", "linux64"};
+constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr std::array<std::string_view, 1> kModels{"e1000"};
 constexpr std::array<std::string_view, 1> kModelsNotBuilt{"virtio-net"};
 
@@ -151,6 +153,8 @@ class Reader {
         BACKPLANE_TRY_VOID(read_command_line(table, machine));
         auto const boot = BACKPLANE_TRY(table.word("boot", kBoots, {}));
         if (boot) machine.boot = *boot == "pvh" ? BootProtocol::pvh : BootProtocol::linux64;
+        if (BACKPLANE_TRY(table.word("acpi", kAcpis, {})) == "full") machine.acpi = AcpiPlatform::full;
+        machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
         BACKPLANE_TRY_VOID(read_nics(table, machine));
         return machine;
     }

@@ -18,6 +18,7 @@
 #include "clock/virtual_time.h"
 #include "crossover/link.h"
 #include "device/frame_port.h"
+#include "machine/acpi_tables.h"
 
 namespace backplane {
 
@@ -50,6 +51,8 @@ struct MachineFile {
     std::optional<std::filesystem::path> initrd;
     std::string command_line{kDefaultCommandLine};
     BootProtocol boot{BootProtocol::automatic};
+    AcpiPlatform acpi{AcpiPlatform::reduced};
+    bool has_debug_exit{false};
     std::vector<NicFile> nics;
 };
 

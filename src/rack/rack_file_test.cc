@@ -213,7 +213,7 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nsede = 1\n",
      "r.toml:2:1: rack.sede: unknown key; expected one of engine, time, seed, ips, quantum; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
-     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, initrd, cmdline, boot, nic; did "
+     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, initrd, cmdline, boot, acpi, debug-exit, nic; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
      "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, mac, group; did you mean \"mac\"?"},
@@ -315,6 +315,10 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:10: machine.a.memory: \"268435457\"; expected whole pages of 4096 bytes"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"15M\"\n",
      "r.toml:3:10: machine.a.memory: \"15M\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nacpi = \"none\"\n",
+     "r.toml:3:8: machine.a.acpi: \"none\"; expected \"reduced\" or \"full\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndebug-exit = 1\n",
+     "r.toml:3:14: machine.a.debug-exit: a whole number; expected true or false"},
     {"[link.l]\nwait = \"10\"\n",
      "r.toml:2:8: link.l.wait: \"10\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
     {"[link.l]\nwait = \"2h\"\n",

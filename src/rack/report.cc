@@ -71,6 +71,7 @@ class Table {
 
 std::string state_cell(MachineReport const& machine) {
     std::string const state{machine_state_text(machine.state)};
+    if (machine.exit_status) return fmt::format("{}, exit status {}", state, *machine.exit_status);
     if (machine.state != MachineState::crashed) return state;
     return fmt::format("{}: {} at rip {:#x}", state, printable(machine.cause), machine.rip);
 }
@@ -212,6 +213,7 @@ Json machine_json(MachineReport const& machine) {
         json["cause"] = printable(machine.cause);
         json["rip"] = fmt::format("{:#x}", machine.rip);  // JSON numbers are not safe beyond 2^53 everywhere
     }
+    if (machine.exit_status) json["exit_status"] = *machine.exit_status;
     json["instructions"] = machine.instructions;
     json["virtual_ns"] = machine.virtual_time.ns();
     json["idle_ns"] = machine.idle_time.ns();

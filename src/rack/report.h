@@ -42,6 +42,7 @@ struct MachineReport {
     MachineState state{MachineState::running};
     std::string cause;     ///< of a crash: one line, such as "triple fault"
     std::uint64_t rip{0};  ///< of a crash
+    std::optional<std::uint8_t> exit_status;  ///< left at the debug exit, which powered it off
     std::uint64_t instructions{0};
     Ticks virtual_time{};                 ///< on its own clock when it stopped
     Ticks idle_time{};                    ///< of that, spent halted

@@ -164,4 +164,42 @@ void PciHost::write(std::uint64_t offset, Width width, std::uint64_t value) {
     }
 }
 
+namespace {
+
+struct EcamPlace {
+    unsigned slot;
+    bool is_function_zero;
+    std::uint64_t offset;
+};
+EcamPlace ecam_place(std::uint64_t offset) {
+    return {static_cast<unsigned>(offset >> 15 & 31), (offset >> 12 & 7) == 0, offset & 0xfff};
+}
+
+constexpr std::uint64_t kConfigBytes = 256;
+
+}  // namespace
+
+std::uint64_t PciHost::Ecam::read(std::uint64_t offset, Width width) {
+    if ((offset & 3) + bytes_in(width) > 4) {
+        std::uint64_t value = 0;
+        for (std::uint64_t i = 0; i < bytes_in(width); ++i) value |= read(offset + i, Width::byte) << (8 * i);
+        return value;
+    }
+    EcamPlace const place = ecam_place(offset);
+    PciFunction const* const function = owner_.slots_[place.slot];
+    if (function == nullptr || !place.is_function_zero || place.offset >= kConfigBytes) return ones(width);
+    return function->read_config(static_cast<std::uint8_t>(place.offset), width);
+}
+
+void PciHost::Ecam::write(std::uint64_t offset, Width width, std::uint64_t value) {
+    if ((offset & 3) + bytes_in(width) > 4) {
+        for (std::uint64_t i = 0; i < bytes_in(width); ++i) write(offset + i, Width::byte, value >> (8 * i) & 0xff);
+        return;
+    }
+    EcamPlace const place = ecam_place(offset);
+    PciFunction* const function = owner_.slots_[place.slot];
+    if (function == nullptr || !place.is_function_zero || place.offset >= kConfigBytes) return;
+    function->write_config(static_cast<std::uint8_t>(place.offset), width, static_cast<std::uint32_t>(value));
+}
+
 }  // namespace backplane

@@ -2,12 +2,12 @@
 // wires of its slots.
 //
 // State:    stable
-// Features: one bus of 32 slots with one function each, accesses of every width, INTA of each slot to one of four I/O
+// Features: memory-mapped configuration (ECAM) of bus 0; one bus of 32 slots with one function each, accesses of every width, INTA of each slot to one of four I/O
 // APIC
 //           inputs, BARs assigned as firmware would
-// Missing:  bridges, multi-function devices, memory-mapped configuration (ECAM), INTB to INTD
+// Missing:  bridges, multi-function devices, extended configuration space (reads as ones), INTB to INTD
 // Differs from the hardware: the host bridge says that it is an 82441FX and has none of its own registers
-// Source:   [PCI30] 3.2.2.3.2, 6.1
+// Source:   [PCI30] 3.2.2.3.2, 6.1, [PCIFW] 4.1
 #pragma once
 
 #include <array>
@@ -71,6 +71,10 @@ class PciHost final : public RegisterBank {
     /// Back to power-on: every function's configuration space, and the address register.
     void reset();
 
+    /// Memory-mapped configuration of bus 0: kEcamBytes anywhere in memory; MCFG says where.
+    static constexpr std::uint64_t kEcamBytes = 0x10'0000;
+    [[nodiscard]] RegisterBank& ecam() { return ecam_; }
+
     /// The chipset's reset register at 0xCF9 lies among our ports; byte accesses to it go there, at offset 0.
     void set_reset_register(RegisterBank& bank) { reset_register_ = &bank; }
 
@@ -79,6 +83,17 @@ class PciHost final : public RegisterBank {
     void write(std::uint64_t offset, Width width, std::uint64_t value) override;
 
   private:
+    /// 4 KiB of configuration space for each function, in the order of their numbers.
+    class Ecam final : public RegisterBank {
+      public:
+        explicit Ecam(PciHost& owner) : owner_{owner} {}
+        [[nodiscard]] std::string_view name() const override { return "pci-ecam"; }
+        [[nodiscard]] std::uint64_t read(std::uint64_t offset, Width width) override;
+        void write(std::uint64_t offset, Width width, std::uint64_t value) override;
+
+      private:
+        PciHost& owner_;
+    };
     [[nodiscard]] PciFunction* selected() const;
 
     Bus& bus_;
@@ -88,6 +103,7 @@ class PciHost final : public RegisterBank {
     std::array<PciFunction*, kSlotCount> slots_{};
     std::uint32_t address_{0};
     RegisterBank* reset_register_{nullptr};
+    Ecam ecam_{*this};
 };
 
 }  // namespace backplane

@@ -120,6 +120,24 @@ TEST_F(PciHostTest, WhatIsNotThereReadsAsOnes) {
     EXPECT_EQ(read(0, 0x0c) >> 16, 0U) << "header type 0, one function";
 }
 
+// [PCIFW] 4.1: a function's configuration space at slot << 15, function << 12.
+TEST_F(PciHostTest, MemoryMappedConfiguration) {
+    constexpr GuestPhys kEcam{0xb000'0000};
+    ASSERT_TRUE(bus_.attach(kEcam, PciHost::kEcamBytes, host_.ecam()).has_value());
+    GuestPhys const config = kEcam + (kSlot << 15);
+    EXPECT_EQ(bus_.read(config, Width::dword), 0x100e'8086U);
+    EXPECT_EQ(bus_.read(config + 2, Width::byte), 0x0eU);
+    EXPECT_EQ(bus_.read(config, Width::qword), 0x100e'8086U | std::uint64_t{read(kSlot, 4)} << 32);
+    bus_.write(config + 0x3c, Width::byte, 0x5a);
+    EXPECT_EQ(read(kSlot, 0x3c) & 0xff, 0x5aU);
+    EXPECT_EQ(bus_.read(config + 0x100, Width::dword), 0xffff'ffffU) << "no extended space";
+    EXPECT_EQ(bus_.read(config + 0x1000, Width::dword), 0xffff'ffffU) << "function 1";
+    EXPECT_EQ(bus_.read(kEcam + (4U << 15), Width::dword), 0xffff'ffffU) << "an empty slot";
+    bus_.write(kEcam + (4U << 15), Width::qword, 1);
+    bus_.write(config + 0x13c, Width::byte, 0);
+    EXPECT_EQ(read(kSlot, 0x3c) & 0xff, 0x5aU);
+}
+
 // [PCI30] 6.1, 6.2.
 TEST_F(PciHostTest, TheHeaderShowsTheIdentity) {
     EXPECT_EQ(read(kSlot, 0x00), 0x100e'8086U);
