@@ -105,18 +105,27 @@ void Machine::rest_until(Ticks time) {
 }
 
 void Machine::run_until(Ticks barrier) {
-    while (state_ == State::running && clock_.now() < barrier) {
+    while (state_ == State::running && !held_ && clock_.now() < barrier) {
         clock_.fire_due();
         Ticks const stop = std::min(barrier, clock_.next_deadline());
         if (engine_.is_idle())
             rest_until(stop);
         else if (stop > clock_.now())
-            handle(engine_.run(quota_until(stop)));
+            handle(engine_.run(stepping_ ? 1 : quota_until(stop)));
     }
-    if (state_ == State::running) clock_.fire_due();
+    if (state_ == State::running && !held_) clock_.fire_due();
+}
+
+void Machine::hold_if_stopped(VirtualizationEvent const& event) {
+    bool const stopped = event.kind == VirtualizationEvent::Kind::debug_stop;
+    if (!stopped && !(stepping_ && event.instructions != 0)) return;
+    held_ = true;
+    stop_ = stopped ? engine_.debug_stop() : DebugStop{.cause = DebugStop::Cause::step};
 }
 
 void Machine::handle(VirtualizationEvent const& event) {
+    if (exit_hook_) exit_hook_(event);
+    hold_if_stopped(event);
     switch (event.kind) {
         case VirtualizationEvent::Kind::quota_end:
             break;
@@ -125,19 +134,24 @@ void Machine::handle(VirtualizationEvent const& event) {
                 stop("halted with interrupts disabled");
             break;
         case VirtualizationEvent::Kind::device:
-            switch (power_.take_event()) {
-                case PowerEvent::none:
-                    break;
-                case PowerEvent::power_off:
-                    state_ = State::powered_off;
-                    break;
-                case PowerEvent::reset:
-                    stop("reset by the guest");
-                    break;
-            }
+        case VirtualizationEvent::Kind::debug_stop:  // which may be the instruction that touched a device, too
+            take_power_event();
             break;
         case VirtualizationEvent::Kind::shutdown:
             stop(event.cause);
+            break;
+    }
+}
+
+void Machine::take_power_event() {
+    switch (power_.take_event()) {
+        case PowerEvent::none:
+            break;
+        case PowerEvent::power_off:
+            state_ = State::powered_off;
+            break;
+        case PowerEvent::reset:
+            stop("reset by the guest");
             break;
     }
 }

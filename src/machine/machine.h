@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,6 +73,19 @@ class Machine {
     /// Ends the machine as crashed.
     void stop(std::string cause);
 
+    // --- debugging (docs/design/debug.md): all of it between runs only ----------------------------------------------
+    enum class Resume : std::uint8_t { run, step };
+    /// A held machine executes nothing, and its time stands still. It is held by hold(), by a breakpoint or watchpoint,
+    /// and at the end of a step; then run_until() returns before its barrier.
+    [[nodiscard]] bool is_held() const { return held_; }
+    void hold() { held_ = true, stop_ = {}; }
+    /// Step: one instruction, without interrupts (a halted processor is first woken by one).
+    void resume(Resume how) { held_ = false, stepping_ = how == Resume::step; }
+    /// Why it is held.
+    [[nodiscard]] DebugStop debug_stop() const { return stop_; }
+    /// Called after each run of the engine with what ended it; null ends that.
+    void set_exit_hook(std::function<void(VirtualizationEvent const&)> hook) { exit_hook_ = std::move(hook); }
+
     [[nodiscard]] Ticks now() const { return clock_.now(); }
     [[nodiscard]] Ticks idle_time() const { return idle_time_; }
     [[nodiscard]] std::uint64_t instructions() const { return engine_.instructions(); }
@@ -95,6 +109,8 @@ class Machine {
     [[nodiscard]] Expected<void, Error> assemble();
     [[nodiscard]] std::uint64_t quota_until(Ticks time) const;
     void handle(VirtualizationEvent const& event);
+    void hold_if_stopped(VirtualizationEvent const& event);
+    void take_power_event();
     void rest_until(Ticks time);
 
     MachineSettings settings_;
@@ -117,6 +133,10 @@ class Machine {
     std::string cause_;
     std::uint64_t crash_rip_{0};
     Ticks idle_time_{};
+    bool held_{false};
+    bool stepping_{false};
+    DebugStop stop_;
+    std::function<void(VirtualizationEvent const&)> exit_hook_;
 };
 
 }  // namespace backplane
