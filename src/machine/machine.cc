@@ -4,6 +4,8 @@
 
 #include "base/int128.h"
 #include "cpu/descriptor.h"
+#include "device/e1000/e1000.h"
+#include "device/virtio/virtio_net.h"
 #include "machine/layout.h"
 
 namespace backplane {
@@ -35,6 +37,16 @@ CpuState processor_state(BootState const& boot) {
     return state;
 }
 
+std::unique_ptr<NetworkCard> make_nic(NicSettings const& settings, std::string name, MachineClock& clock) {
+    switch (settings.model) {
+        case NicModel::e1000:
+            return std::make_unique<E1000>(std::move(name), settings.mac, clock);
+        case NicModel::virtio_net:
+            return std::make_unique<VirtioNet>(std::move(name), settings.mac, clock);
+    }
+    return nullptr;
+}
+
 }  // namespace
 
 Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
@@ -51,8 +63,9 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
                          settings_.random_seed}} {
     power_.set_wake_flag(engine_.cpu().attention_flag());
     pci_.set_reset_register(power_.reset_register());
-    for (MacAddress const& mac : settings_.e1000_nics)
-        nics_.push_back(std::make_unique<E1000>("nic" + std::to_string(nics_.size()), mac, clock_));
+    for (NicSettings const& nic : settings_.nics) {
+        nics_.push_back(make_nic(nic, "nic" + std::to_string(nics_.size()), clock_));
+    }
 }
 
 Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settings, FramePool& pool,
@@ -75,7 +88,7 @@ Expected<void, Error> Machine::assemble() {
     BACKPLANE_TRY_VOID(board_.attach(bus_, {.memory_bytes = settings_.memory_bytes,
                                             .has_debug_exit = settings_.has_debug_exit,
                                             .has_debug_console = false}));
-    for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, *nics_[i]));
+    for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, nics_[i]->function()));
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
 

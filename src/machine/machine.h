@@ -18,7 +18,7 @@
 #include "cpu/trace_cache.h"
 #include "device/acpi/power_control.h"
 #include "device/byte_port.h"
-#include "device/e1000/e1000.h"
+#include "device/network_card.h"
 #include "device/pci/host.h"
 #include "device/uart/uart16550.h"
 #include "engine/sim/sim_engine.h"
@@ -32,12 +32,17 @@
 
 namespace backplane {
 
+struct NicSettings {
+    NicModel model{NicModel::e1000};
+    MacAddress mac{};
+};
+
 struct MachineSettings {
     std::string name;
     std::uint64_t memory_bytes;
     std::uint64_t instructions_per_second;
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
-    std::vector<MacAddress> e1000_nics;
+    std::vector<NicSettings> nics;
     AcpiPlatform acpi{AcpiPlatform::reduced};
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
 };
@@ -97,8 +102,8 @@ class Machine {
 
     [[nodiscard]] Uart16550& serial() { return serial_; }
     [[nodiscard]] std::size_t nic_count() const { return nics_.size(); }
-    [[nodiscard]] E1000& nic(std::size_t index) { return *nics_[index]; }
-    [[nodiscard]] E1000 const& nic(std::size_t index) const { return *nics_[index]; }
+    [[nodiscard]] NetworkCard& nic(std::size_t index) { return *nics_[index]; }
+    [[nodiscard]] NetworkCard const& nic(std::size_t index) const { return *nics_[index]; }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
     [[nodiscard]] Bus& bus() { return bus_; }
     [[nodiscard]] SimEngine& engine() { return engine_; }
@@ -125,7 +130,7 @@ class Machine {
     Board board_;
     Uart16550 serial_;
     PciHost pci_;
-    std::vector<std::unique_ptr<E1000>> nics_;
+    std::vector<std::unique_ptr<NetworkCard>> nics_;
     TraceCache traces_;
     SimEngine engine_;
 
