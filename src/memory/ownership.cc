@@ -112,15 +112,24 @@ OwnershipStatus Ownership::check_offer(TransferOffer const& offer, Pages pages, 
     return check_quota(offer, pages.size());
 }
 
+bool Ownership::can_hold(Party const& party, GuestPage page) {
+    OwnerState const owner = party.party.pages->lookup(page).owner;
+    return owner == OwnerState::owner_exclusive || (owner == OwnerState::none && !is_pending(party, page));
+}
+
+bool Ownership::can_receive_at(MachineId receiver, GuestPage page) const {
+    OwnershipParty const& party = parties_[receiver.value()].party;
+    bool const inside = page >= party.first && page.value() - party.first.value() < party.page_count;
+    return inside && can_hold(parties_[receiver.value()], page);
+}
+
 OwnershipStatus Ownership::check_targets(Party const& party, Transfer const& transfer, Pages targets) {
     if (targets.size() != transfer.pages.size()) return OwnershipStatus::invalid;
     if (auto const status = check_pages(party, targets); status != OwnershipStatus::ok) return status;
     std::uint64_t new_pages = 0;
     for (GuestPage const page : targets) {
-        OwnerState const owner = party.party.pages->lookup(page).owner;
-        if (owner != OwnerState::none && owner != OwnerState::owner_exclusive) return OwnershipStatus::denied;
-        if (owner == OwnerState::none && is_pending(party, page)) return OwnershipStatus::denied;
-        if (owner == OwnerState::none) ++new_pages;
+        if (!can_hold(party, page)) return OwnershipStatus::denied;
+        if (party.party.pages->lookup(page).owner == OwnerState::none) ++new_pages;
     }
     OwnershipQuota const& quota = party.party.quota;
     if (party.holdings.pages + new_pages > quota.pages) return OwnershipStatus::busy;

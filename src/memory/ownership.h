@@ -99,6 +99,8 @@ class Ownership {
     /// lent out or borrowed), busy (quota).
     OwnershipStatus retrieve(MachineId receiver, TransferHandle handle, TransferKind kind, Access access,
                              std::span<GuestPage const> targets);
+    /// Whether a page of the receiver could be a target of retrieve().
+    [[nodiscard]] bool can_receive_at(MachineId receiver, GuestPage page) const;
     /// RELINQUISH: the borrower's pages become holes. Errors: not_found, denied (holds nothing of it).
     OwnershipStatus relinquish(MachineId borrower, TransferHandle handle);
     /// RECLAIM: everything is as before the offer. Errors: not_found, denied (not the sender; a borrower holds it).
@@ -213,6 +215,7 @@ class Ownership {
     [[nodiscard]] static Receiver* find_receiver(Transfer& transfer, MachineId machine);
     [[nodiscard]] bool is_known(MachineId machine) const { return machine.value() < parties_.size(); }
     Party& party_of(MachineId machine) { return parties_[machine.value()]; }
+    [[nodiscard]] static bool can_hold(Party const& party, GuestPage page);
     [[nodiscard]] static bool is_pending(Party const& party, GuestPage page);
 
     FrameStock& stock_;

@@ -1,0 +1,124 @@
+// Everything that guests can do to their queue devices: random entries, indexes, registers and moved BARs, on three
+// machines at a time. Whatever happens must end soon, lose no page and give nobody another's.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <set>
+
+#include "crossover/queue_testing.h"
+
+namespace {
+
+using namespace backplane;
+using namespace backplane::testing;
+
+class Input {
+  public:
+    Input(std::uint8_t const* data, std::size_t size) : data_{data}, left_{size} {}
+    [[nodiscard]] bool is_empty() const { return left_ == 0; }
+    template <typename T>
+    T take() {
+        T value{};
+        std::size_t const part = left_ < sizeof value ? left_ : sizeof value;
+        if (part != 0) std::memcpy(&value, data_, part);
+        data_ += part;
+        left_ -= part;
+        return value;
+    }
+
+  private:
+    std::uint8_t const* data_;
+    std::size_t left_;
+};
+
+void act(QueueRack& rack, Input& input) {
+    auto const what = input.take<std::uint8_t>();
+    std::size_t const number = what % 3;
+    QueueGuest& guest = rack[number];
+    switch (what / 3 % 12) {
+        case 0:
+        case 1:
+        case 2: {  // an entry that is often legal
+            auto const first = input.take<std::uint8_t>() % 72U;
+            auto const count = input.take<std::uint8_t>() % 5U;
+            auto const operation = static_cast<QueueOperation>(input.take<std::uint8_t>() % 11);
+            guest.place_pages(operation, {{first, count}}, input.take<std::uint8_t>() % 4, input.take<std::uint16_t>(),
+                              input.take<std::uint8_t>() % 9);
+            break;
+        }
+        case 3: {
+            std::array<std::byte, kInlineMessageBytes> operand{};
+            for (std::byte& byte : operand) byte = input.take<std::byte>();
+            guest.place(static_cast<QueueOperation>(input.take<std::uint16_t>()), input.take<std::uint16_t>(),
+                        input.take<std::uint16_t>(), input.take<std::uint32_t>(), 0, operand,
+                        input.take<std::uint16_t>());
+            break;
+        }
+        case 4: {
+            std::uint64_t const handle =
+                std::uint64_t{input.take<std::uint8_t>() % 3U} << 48 | input.take<std::uint8_t>();
+            guest.place_handle(what < 128 ? QueueOperation::relinquish : QueueOperation::reclaim, handle);
+            break;
+        }
+        case 5:
+            guest.ring();
+            break;
+        case 6:
+            guest.set(input.take<std::uint8_t>() & ~3U, input.take<std::uint32_t>());
+            (void)guest.get(input.take<std::uint8_t>());
+            guest.enable();
+            break;
+        case 7:
+            (void)guest.completions();
+            for (Arrival const& arrival : guest.arrivals()) {
+                check(arrival.receiver == number && arrival.sender < 3 && arrival.sender != number, "who sent it");
+                for (std::uint32_t i = 0; i < arrival.page_count; ++i)
+                    check(arrival.pages[i] >= kFirst && arrival.pages[i] < kWindowPages, "where it is");
+            }
+            break;
+        case 8:
+            guest.put(input.take<std::uint8_t>() % kWindowPages, input.take<std::uint64_t>(),
+                      input.take<std::uint16_t>() % (kPageBytes - 8));
+            break;
+        case 9:
+            guest.write_config(input.take<std::uint8_t>() & ~3U, input.take<std::uint32_t>());
+            guest.write_config(pci::kCommand, pci::kDecodeMemory | pci::kBusMaster);
+            guest.write_config(pci::bar_offset(0), kRegisters);
+            guest.write_config(pci::bar_offset(2), static_cast<std::uint32_t>(kWindow));
+            guest.write_config(pci::bar_offset(3), kWindow >> 32);
+            break;
+        case 10:
+            rack.now = rack.now + Ticks{input.take<std::uint32_t>()};
+            [[fallthrough]];
+        default:
+            rack.barrier();
+    }
+}
+
+/// No page was lost, and none has two owners.
+void check_pages(QueueRack& rack) {
+    std::set<std::uint32_t> frames;
+    std::set<std::uint32_t> exclusive;
+    for (FrameNumber const frame : rack.exchange.ownership().frames_in_flight()) frames.insert(frame.value());
+    for (auto const& guest : rack.guests) {
+        for (std::uint32_t p = kFirst; p < kWindowPages; ++p) {
+            PageEntry const entry = guest->device->window().pages().lookup(GuestPage{p});
+            if (entry.owner == OwnerState::none) continue;
+            frames.insert(entry.frame.value());
+            if (entry.owner == OwnerState::owner_exclusive && !entry.copy_on_write)
+                check(exclusive.insert(entry.frame.value()).second, "a page has one owner");
+        }
+    }
+    std::uint64_t const needed = MessageExchange::frames_needed(kWindowPages, {.flight_pages = 64});
+    check(frames.size() + rack.exchange.stock().count() == 3 * needed, "no page is lost");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
+    Input input{data, size};
+    QueueRack rack{{.transfer = static_cast<TransferMode>(input.take<std::uint8_t>() % 4), .flight_pages = 64}};
+    while (!input.is_empty()) act(rack, input);
+    check_pages(rack);
+    return 0;
+}
