@@ -291,16 +291,22 @@ std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind
         code_touched_ = false;
         return Target{nullptr, physical};
     }
+    // A page with a watchpoint has no entry, so that every access comes here. Of a debugger's, the access that hits
+    // runs alone, and the dispatcher stops right after it.
+    bool const watched_outside = debug_ != nullptr && debug_->watches_page(address, kind);
+    bool const watched = watched_outside || (has_watchpoints_ && is_watched_page(address));
+    if (watched_outside && !is_alone() && debug_->watches(address, bytes, kind)) {
+        ask_to_run_alone();
+        return {};
+    }
     PageEntry const entry = bus_.memory().map().lookup(page);
     std::byte* const host_page = bus_.memory().pool().host(entry.frame);
     std::byte* const host = host_page + (address & kPageMask);
     std::uint64_t const addend = reinterpret_cast<std::uint64_t>(host) - address;
-    // A page with a watchpoint has no entry, so that every access comes here.
-    if (has_watchpoints_ && is_watched_page(address)) return Target{entry.access != Access::read_write && kind != AccessKind::read ? nullptr : host, physical};
     TlbSet& set = set_for(system);
     set.note_page_size(address, translation->page_bits);
     if (kind == AccessKind::read) {
-        set.read.insert(address, addend, translation->global);
+        if (!watched) set.read.insert(address, addend, translation->global);
         return Target{host, physical};
     }
     if (entry.access != Access::read_write) {  // ROM, or a page that is read-only here: the store is dropped
@@ -319,7 +325,7 @@ std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind
         code_touched_ = true;
         return Target{host, physical};
     }
-    if (translation->writable || cpl_ != 3) set.write.insert(address, addend, translation->global);
+    if (!watched && (translation->writable || cpl_ != 3)) set.write.insert(address, addend, translation->global);
     return Target{host, physical};
 }
 
@@ -359,6 +365,7 @@ bool Cpu::load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bo
                 std::memcpy(out + done, &value, bytes_in(width));
             }
         }
+        if (debug_ != nullptr) [[unlikely]] debug_->note_access(address, piece, AccessKind::read);
         address = next_piece(address, piece, system);
         out += piece;
         bytes -= piece;
@@ -395,6 +402,7 @@ bool Cpu::store_pieces(std::uint64_t address, void const* from, std::uint32_t by
                 bus_.write(target->physical + done, width, value);
             }
         }
+        if (debug_ != nullptr) [[unlikely]] debug_->note_access(address, piece, AccessKind::write);
         address = next_piece(address, piece, system);
         in += piece;
         bytes -= piece;

@@ -11,11 +11,13 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "bus/bus.h"
 #include "clock/machine_clock.h"
 #include "clock/time_stamp_counter.h"
+#include "cpu/debug_points.h"
 #include "cpu/exception.h"
 #include "cpu/flags.h"
 #include "cpu/op.h"
@@ -38,6 +40,7 @@ enum class Leave : std::uint8_t {
     halt,       ///< HLT
     shutdown,   ///< triple fault
     device,     ///< a device register was accessed: timers and interrupts may have changed
+    debug,      ///< a breakpoint or watchpoint: debug_stop() says which
 };
 
 template <typename T>
@@ -355,6 +358,13 @@ class Cpu final : public TranslationObserver {
     /// debuggers.
     void set_fault_hook(std::function<bool(Fault const&, std::uint64_t rip)> hook) { fault_hook_ = std::move(hook); }
 
+    /// What a debugger wants, in place of what it wanted before; empty points end it. Between runs only.
+    void set_debug_points(DebugPoints points);
+    /// Called after every instruction, which then are executed one by one; null ends it. Between runs only.
+    void set_instruction_hook(InstructionHook hook);
+    /// Why the last run ended with Leave::debug.
+    [[nodiscard]] DebugStop debug_stop() const { return debug_ != nullptr ? debug_->last_stop : DebugStop{}; }
+
     // TranslationObserver
     void drop_pages(GuestPage first, std::uint64_t count) override;
     void watch_stores(GuestPage page) override;
@@ -415,6 +425,9 @@ class Cpu final : public TranslationObserver {
     Trace* scratch_copy(Trace const& trace, std::uint32_t count);
     bool take_events();
     void clock_to(std::uint64_t instructions);
+    void drop_debugging_if_idle();
+    [[nodiscard]] bool take_debug_stop();
+    void report_retired(std::uint64_t linear, unsigned privilege);
 
     // Delivery (deliver.cc). False: a fault is pending, and nothing has changed.
     using ErrorCode = std::optional<std::uint32_t>;
@@ -551,6 +564,7 @@ class Cpu final : public TranslationObserver {
     Refused refused_{};
     char const* shutdown_cause_{"none"};
     std::function<bool(Fault const&, std::uint64_t)> fault_hook_;
+    std::unique_ptr<Debugging> debug_;           // null: neither debugged nor traced; keeps attention_ set
 
     struct Msrs {
         std::uint64_t pat{0x0007'0406'0007'0406};

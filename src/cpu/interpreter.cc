@@ -1,5 +1,6 @@
 // The dispatcher: finds or decodes the trace at rip, runs it, and between traces looks at interrupts and the quota.
 #include <algorithm>
+#include <utility>
 
 #include "cpu/cpu.h"
 #include "cpu/decode.h"
@@ -147,6 +148,7 @@ bool Cpu::has_wake_event() const {
 
 /// Interrupts that may be taken now. True when one was delivered.
 bool Cpu::take_events() {
+    if (debug_ != nullptr && debug_->points.hold_interrupts && !state_.halted) [[unlikely]] return false;
     if (apic_.nmi_pending() && !state_.nmi_blocked) {
         apic_.take_nmi();
         state_.nmi_blocked = true;
@@ -176,6 +178,11 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
     while (reason == Leave::next) {
         bool step = alone;
         if (attention_) [[unlikely]] {
+            if (debug_ != nullptr && debug_->hit) {
+                debug_->last_stop = *std::exchange(debug_->hit, std::nullopt);
+                reason = Leave::debug;
+                break;
+            }
             if (device_touched_) {
                 device_touched_ = false;
                 reason = Leave::device;
@@ -183,7 +190,7 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             }
             bool const shadow = state_.interrupt_shadow;
             bool const trap = (state_.rflags & rflags::kTrap) != 0;
-            attention_ = shadow || trap || has_code_breakpoints_;
+            attention_ = shadow || trap || has_code_breakpoints_ || debug_ != nullptr;
             if (!alone) {
                 trace_ = traces_.nowhere();
                 leave_reason_ = Leave::next;
@@ -194,13 +201,17 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
                     continue;
                 }
             }
-            step = step || shadow || trap;
+            step = step || shadow || trap || (debug_ != nullptr && debug_->on_instruction);
         }
         if (state_.halted) {
             reason = Leave::halt;
             break;
         }
         if (remaining_ == 0) break;
+        if (debug_ != nullptr && take_debug_stop()) [[unlikely]] {
+            reason = Leave::debug;
+            break;
+        }
         trace_ = traces_.nowhere();
         leave_reason_ = Leave::next;
         // RF is for one instruction; one that does not complete keeps it ([SDM3B] 17.3.1.1).
@@ -216,16 +227,20 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             pending_link_ = nullptr;
             bool const was_shadow = state_.interrupt_shadow;
             bool const was_trap = step && (state_.rflags & rflags::kTrap) != 0;
-            std::uint64_t const most = step ? 1 : remaining_;
+            std::uint64_t most = step ? 1 : remaining_;
+            if (debug_ != nullptr) [[unlikely]] most = std::min(most, debug_->instructions_before_breakpoint(*trace, segment_linear_of_code(rip_)));
             alone = false;
             auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, trace->count));
             if (code_limit_ - rip_ < trace->bytes) [[unlikely]] part = std::min(part, count_in_segment(*trace));
             if (has_code_breakpoints_) part = std::min(part, count_before_breakpoint(*trace));
-            bool const whole = !step && part == trace->count && !has_code_breakpoints_;
+            bool const whole = !step && part == trace->count && !has_code_breakpoints_ && debug_ == nullptr;
+            std::uint64_t const linear_before = segment_linear_of_code(rip_);
+            unsigned const privilege_before = cpl_;
             if (part == 0)
                 fault(ExceptionVector::general_protection);  // the instruction reaches beyond the code segment
             else
                 run_trace(whole ? trace : scratch_copy(*trace, part));
+            if (debug_ != nullptr) [[unlikely]] report_retired(linear_before, privilege_before);
             if (leave_reason_ == Leave::alone || leave_reason_ == Leave::fault) state_.rflags |= resume;
             if (was_shadow && leave_reason_ != Leave::alone) {
                 // A second STI in the shadow does not extend it ([SDM2] STI).
@@ -258,6 +273,7 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
                 attention_ = true;
                 break;
             case Leave::shutdown:
+            case Leave::debug:
             case Leave::device: reason = leave_reason_; break;
         }
         if (leave_reason_ == Leave::shutdown) reason = Leave::shutdown;

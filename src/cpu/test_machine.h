@@ -66,16 +66,21 @@ class TestMachine {
 
     /// Runs the bytes and the UD2 behind them from `state`; the result is in after() and fault().
     void run(CpuState state, std::vector<std::uint8_t> code) {
+        put_code(state, std::move(code));
+        static_cast<void>(cpu_.run(1000));
+        after_ = cpu_.state();
+    }
+    /// The same without running: for tests that call cpu().run() themselves.
+    void put_code(CpuState state, std::vector<std::uint8_t> code) {
         code.insert(code.end(), {0x0f, 0x0b});
         check(memory_.write(GuestPhys{kCode}, std::as_bytes(std::span{code})), "the test's code is in RAM");
         traces_.flush();
         state.rip = kCode;
         cpu_.set_state(state);
         fault_.reset();
-        static_cast<void>(cpu_.run(1000));
-        after_ = cpu_.state();
         end_ = kCode + code.size() - 2;
     }
+    [[nodiscard]] Cpu& cpu() { return cpu_; }
     [[nodiscard]] CpuState const& after() const { return after_; }
     /// The exception that ended the run; empty when the code ran to its end.
     [[nodiscard]] std::optional<ExceptionVector> fault() const {

@@ -99,6 +99,11 @@ bool is_consistent(Frame const& frame) {
     return has_checksum_field(frame);
 }
 
+std::uint32_t segment_header_bytes(Frame const& frame) {
+    std::optional<SegmentHeader> const header = read_header(frame);
+    return header ? header->count : 0;
+}
+
 std::uint32_t Segmenter::start(Frame const& frame) {
     whole_ = frame;
     next_piece_ = 0;

@@ -28,6 +28,8 @@ struct SegmentHeader {
 /// Whether the frame's offload agrees with its size and headers; always true for a finished one. A device checks each
 /// frame before it offers it.
 [[nodiscard]] bool is_consistent(Frame const& frame);
+/// How long the headers of a packet with segments are, up to the end of the TCP header; 0 when it is not consistent.
+[[nodiscard]] std::uint32_t segment_header_bytes(Frame const& frame);
 
 class Segmenter {
   public:

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "clock/virtual_time.h"
+#include "cpu/debug_points.h"
 #include "cpu/state.h"
 
 namespace backplane {
@@ -16,6 +17,7 @@ struct VirtualizationEvent {
         quota_end,  ///< the quota is used up: the monitor may switch to another vCPU
         halt,       ///< HLT: nothing to execute until an interrupt
         device,     ///< a port or device register was accessed and served; timers and interrupts may have changed
+        debug_stop, ///< a breakpoint or watchpoint; Engine::debug_stop() says which
         shutdown,   ///< the processor gave up (triple fault); `cause` says why
     };
     Kind kind;
@@ -40,6 +42,14 @@ class Engine {
     [[nodiscard]] virtual bool is_idle() const = 0;
     /// Lets time pass without instructions, up to `time`.
     virtual void skip_to(Ticks time) = 0;
+
+    /// What a debugger wants, in place of what it wanted before; empty points end it. False: this engine cannot stop
+    /// at them, and nothing has changed.
+    [[nodiscard]] virtual bool set_debug_points(DebugPoints const&) { return false; }
+    /// Reports every instruction; null ends it. False: this engine cannot.
+    [[nodiscard]] virtual bool set_instruction_hook(InstructionHook) { return false; }
+    /// Why the last run ended with Kind::debug_stop.
+    [[nodiscard]] virtual DebugStop debug_stop() const { return {}; }
 };
 
 }  // namespace backplane

@@ -4,6 +4,8 @@
 
 #include "base/int128.h"
 #include "cpu/descriptor.h"
+#include "device/e1000/e1000.h"
+#include "device/virtio/virtio_net.h"
 #include "machine/layout.h"
 
 namespace backplane {
@@ -35,6 +37,16 @@ CpuState processor_state(BootState const& boot) {
     return state;
 }
 
+std::unique_ptr<NetworkCard> make_nic(NicSettings const& settings, std::string name, MachineClock& clock) {
+    switch (settings.model) {
+        case NicModel::e1000:
+            return std::make_unique<E1000>(std::move(name), settings.mac, clock);
+        case NicModel::virtio_net:
+            return std::make_unique<VirtioNet>(std::move(name), settings.mac, clock);
+    }
+    return nullptr;
+}
+
 }  // namespace
 
 Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
@@ -51,8 +63,9 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
                          settings_.random_seed}} {
     power_.set_wake_flag(engine_.cpu().attention_flag());
     pci_.set_reset_register(power_.reset_register());
-    for (MacAddress const& mac : settings_.e1000_nics)
-        nics_.push_back(std::make_unique<E1000>("nic" + std::to_string(nics_.size()), mac, clock_));
+    for (NicSettings const& nic : settings_.nics) {
+        nics_.push_back(make_nic(nic, "nic" + std::to_string(nics_.size()), clock_));
+    }
 }
 
 Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settings, FramePool& pool,
@@ -75,7 +88,7 @@ Expected<void, Error> Machine::assemble() {
     BACKPLANE_TRY_VOID(board_.attach(bus_, {.memory_bytes = settings_.memory_bytes,
                                             .has_debug_exit = settings_.has_debug_exit,
                                             .has_debug_console = false}));
-    for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, *nics_[i]));
+    for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, nics_[i]->function()));
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
 
@@ -105,18 +118,27 @@ void Machine::rest_until(Ticks time) {
 }
 
 void Machine::run_until(Ticks barrier) {
-    while (state_ == State::running && clock_.now() < barrier) {
+    while (state_ == State::running && !held_ && clock_.now() < barrier) {
         clock_.fire_due();
         Ticks const stop = std::min(barrier, clock_.next_deadline());
         if (engine_.is_idle())
             rest_until(stop);
         else if (stop > clock_.now())
-            handle(engine_.run(quota_until(stop)));
+            handle(engine_.run(stepping_ ? 1 : quota_until(stop)));
     }
-    if (state_ == State::running) clock_.fire_due();
+    if (state_ == State::running && !held_) clock_.fire_due();
+}
+
+void Machine::hold_if_stopped(VirtualizationEvent const& event) {
+    bool const stopped = event.kind == VirtualizationEvent::Kind::debug_stop;
+    if (!stopped && !(stepping_ && event.instructions != 0)) return;
+    held_ = true;
+    stop_ = stopped ? engine_.debug_stop() : DebugStop{.cause = DebugStop::Cause::step};
 }
 
 void Machine::handle(VirtualizationEvent const& event) {
+    if (exit_hook_) exit_hook_(event);
+    hold_if_stopped(event);
     switch (event.kind) {
         case VirtualizationEvent::Kind::quota_end:
             break;
@@ -125,19 +147,24 @@ void Machine::handle(VirtualizationEvent const& event) {
                 stop("halted with interrupts disabled");
             break;
         case VirtualizationEvent::Kind::device:
-            switch (power_.take_event()) {
-                case PowerEvent::none:
-                    break;
-                case PowerEvent::power_off:
-                    state_ = State::powered_off;
-                    break;
-                case PowerEvent::reset:
-                    stop("reset by the guest");
-                    break;
-            }
+        case VirtualizationEvent::Kind::debug_stop:  // which may be the instruction that touched a device, too
+            take_power_event();
             break;
         case VirtualizationEvent::Kind::shutdown:
             stop(event.cause);
+            break;
+    }
+}
+
+void Machine::take_power_event() {
+    switch (power_.take_event()) {
+        case PowerEvent::none:
+            break;
+        case PowerEvent::power_off:
+            state_ = State::powered_off;
+            break;
+        case PowerEvent::reset:
+            stop("reset by the guest");
             break;
     }
 }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,7 +18,7 @@
 #include "cpu/trace_cache.h"
 #include "device/acpi/power_control.h"
 #include "device/byte_port.h"
-#include "device/e1000/e1000.h"
+#include "device/network_card.h"
 #include "device/pci/host.h"
 #include "device/uart/uart16550.h"
 #include "engine/sim/sim_engine.h"
@@ -31,12 +32,17 @@
 
 namespace backplane {
 
+struct NicSettings {
+    NicModel model{NicModel::e1000};
+    MacAddress mac{};
+};
+
 struct MachineSettings {
     std::string name;
     std::uint64_t memory_bytes;
     std::uint64_t instructions_per_second;
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
-    std::vector<MacAddress> e1000_nics;
+    std::vector<NicSettings> nics;
     AcpiPlatform acpi{AcpiPlatform::reduced};
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
 };
@@ -72,6 +78,19 @@ class Machine {
     /// Ends the machine as crashed.
     void stop(std::string cause);
 
+    // --- debugging (docs/design/debug.md): all of it between runs only ----------------------------------------------
+    enum class Resume : std::uint8_t { run, step };
+    /// A held machine executes nothing, and its time stands still. It is held by hold(), by a breakpoint or watchpoint,
+    /// and at the end of a step; then run_until() returns before its barrier.
+    [[nodiscard]] bool is_held() const { return held_; }
+    void hold() { held_ = true, stop_ = {}; }
+    /// Step: one instruction, without interrupts (a halted processor is first woken by one).
+    void resume(Resume how) { held_ = false, stepping_ = how == Resume::step; }
+    /// Why it is held.
+    [[nodiscard]] DebugStop debug_stop() const { return stop_; }
+    /// Called after each run of the engine with what ended it; null ends that.
+    void set_exit_hook(std::function<void(VirtualizationEvent const&)> hook) { exit_hook_ = std::move(hook); }
+
     [[nodiscard]] Ticks now() const { return clock_.now(); }
     [[nodiscard]] Ticks idle_time() const { return idle_time_; }
     [[nodiscard]] std::uint64_t instructions() const { return engine_.instructions(); }
@@ -83,8 +102,8 @@ class Machine {
 
     [[nodiscard]] Uart16550& serial() { return serial_; }
     [[nodiscard]] std::size_t nic_count() const { return nics_.size(); }
-    [[nodiscard]] E1000& nic(std::size_t index) { return *nics_[index]; }
-    [[nodiscard]] E1000 const& nic(std::size_t index) const { return *nics_[index]; }
+    [[nodiscard]] NetworkCard& nic(std::size_t index) { return *nics_[index]; }
+    [[nodiscard]] NetworkCard const& nic(std::size_t index) const { return *nics_[index]; }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
     [[nodiscard]] Bus& bus() { return bus_; }
     [[nodiscard]] SimEngine& engine() { return engine_; }
@@ -95,6 +114,8 @@ class Machine {
     [[nodiscard]] Expected<void, Error> assemble();
     [[nodiscard]] std::uint64_t quota_until(Ticks time) const;
     void handle(VirtualizationEvent const& event);
+    void hold_if_stopped(VirtualizationEvent const& event);
+    void take_power_event();
     void rest_until(Ticks time);
 
     MachineSettings settings_;
@@ -109,7 +130,7 @@ class Machine {
     Board board_;
     Uart16550 serial_;
     PciHost pci_;
-    std::vector<std::unique_ptr<E1000>> nics_;
+    std::vector<std::unique_ptr<NetworkCard>> nics_;
     TraceCache traces_;
     SimEngine engine_;
 
@@ -117,6 +138,10 @@ class Machine {
     std::string cause_;
     std::uint64_t crash_rip_{0};
     Ticks idle_time_{};
+    bool held_{false};
+    bool stepping_{false};
+    DebugStop stop_;
+    std::function<void(VirtualizationEvent const&)> exit_hook_;
 };
 
 }  // namespace backplane

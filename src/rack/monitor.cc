@@ -23,8 +23,12 @@ Ticks Monitor::end_of_quantum(Ticks time) const { return Ticks{(time.ns() / quan
 
 void Monitor::run_to_barrier(Ticks limit) {
     Ticks const next = std::min(next_event(), limit);
-    Ticks const barrier = end_of_quantum(next == Ticks::never() ? now_ : std::max(now_, next));
+    Ticks const barrier = open_barrier_.value_or(end_of_quantum(next == Ticks::never() ? now_ : std::max(now_, next)));
+    open_barrier_ = barrier;
     for (Machine* machine : machines_) machine->run_until(barrier);
+    for (Machine const* machine : machines_)
+        if (machine->is_held() && machine->state() == Machine::State::running && machine->now() < barrier) return;
+    open_barrier_.reset();
     now_ = barrier;
     ++barrier_count_;
     for (Link* link : links_) link->deliver(barrier);

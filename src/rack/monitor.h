@@ -5,6 +5,7 @@
 // machine has anything to execute, the barrier moves straight to the quantum in which something happens next.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "clock/virtual_time.h"
@@ -25,6 +26,8 @@ class Monitor {
     [[nodiscard]] Ticks next_event() const;
     /// Runs all machines to the next barrier and moves what crosses between them. With something to do in the current
     /// quantum the barrier is its end, else the end of the quantum of next_event(), but never beyond `limit`'s quantum.
+    /// When a debugger holds a machine before the barrier, nothing crosses and the time stays; the next call goes on
+    /// to the same barrier, as if nothing had been.
     void run_to_barrier(Ticks limit = Ticks::never());
     /// Barriers passed so far.
     [[nodiscard]] std::uint64_t barrier_count() const { return barrier_count_; }
@@ -36,6 +39,7 @@ class Monitor {
     std::vector<Link*> links_;
     Ticks quantum_;
     Ticks now_{};
+    std::optional<Ticks> open_barrier_;  // begun, and not reached by a machine that is held
     std::uint64_t barrier_count_{0};
 };
 

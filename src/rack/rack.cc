@@ -107,10 +107,10 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .memory_bytes = machine_file.memory_bytes,
                              .instructions_per_second = file.instructions_per_second,
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
-                             .e1000_nics = {},
+                             .nics = {},
                              .acpi = machine_file.acpi,
                              .has_debug_exit = machine_file.has_debug_exit};
-    for (NicFile const& nic : machine_file.nics) settings.e1000_nics.push_back(nic.mac);
+    for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
     auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, console != nullptr ? *console : null_sink));
     BACKPLANE_TRY_VOID(machine->boot(kernel->second, initrd, machine_file.command_line, entry_of(machine_file.boot)));
@@ -258,7 +258,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
         NicFile const& nic_file = file.machines[index].nics[n];
         NicReport nic;
         nic.name = "nic" + std::to_string(n);
-        nic.model = "e1000";
+        nic.model = model_text(nic_file.model);
         nic.mac = nic_file.mac;
         nic.link = file.links[nic_file.link].name;
         nic.counters = machine.nic(n).counters();

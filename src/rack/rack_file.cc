@@ -46,8 +46,7 @@ constexpr std::array<std::string_view, 1> kTimes{"virtual"};
 constexpr std::array<std::string_view, 1> kTimesNotBuilt{"real"};
 constexpr std::array<std::string_view, 2> kBoots{"pvh", "linux64"};
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
-constexpr std::array<std::string_view, 1> kModels{"e1000"};
-constexpr std::array<std::string_view, 1> kModelsNotBuilt{"virtio-net"};
+constexpr std::array<std::string_view, 2> kModels{"e1000", "virtio-net"};
 
 /// Reads one document; the state is what later parts of it need of earlier ones.
 class Reader {
@@ -197,8 +196,9 @@ class Reader {
 
     Expected<NicFile, Error> read_nic(TomlTable const& table, MachineFile const& machine) {
         BACKPLANE_TRY_VOID(table.check_keys(kNicKeys, kNicKeysNotBuilt));
-        BACKPLANE_TRY_VOID(table.word("model", kModels, kModelsNotBuilt));
+        auto const model = BACKPLANE_TRY(table.word("model", kModels, {}));
         NicFile nic;
+        if (model == "virtio-net") nic.model = NicModel::virtio_net;
         nic.link = BACKPLANE_TRY(read_nic_link(table));
         auto const group = BACKPLANE_TRY(table.text("group"));
         if (group) {
@@ -273,6 +273,8 @@ std::optional<FileProblem> find_file_problem(MachineFile const& machine) {
     return does_not_fit(machine, "initrd", *machine.initrd, *initrd_bytes);
 }
 
+std::string_view model_text(NicModel model) { return model == NicModel::e1000 ? "e1000" : "virtio-net"; }
+
 std::string_view completion_text(Completion completion) { return completion == Completion::landed ? "landed" : "read"; }
 
 std::string rack_summary(RackFile const& rack) {
@@ -285,7 +287,7 @@ std::string rack_summary(RackFile const& rack) {
         text += '\n';
         for (std::size_t i = 0; i < machine.nics.size(); ++i) {
             NicFile const& nic = machine.nics[i];
-            text += fmt::format("  nic{}: e1000, {}, link {}\n", i, mac_text(nic.mac), rack.links[nic.link].name);
+            text += fmt::format("  nic{}: {}, {}, link {}\n", i, model_text(nic.model), mac_text(nic.mac), rack.links[nic.link].name);
         }
     }
     for (LinkFile const& link : rack.links) {

@@ -18,6 +18,7 @@
 #include "clock/virtual_time.h"
 #include "crossover/link.h"
 #include "device/frame_port.h"
+#include "device/network_card.h"
 #include "machine/acpi_tables.h"
 
 namespace backplane {
@@ -33,8 +34,6 @@ enum class BootProtocol : std::uint8_t {
     pvh,        ///< 32-bit entry of the PVH note ([XenPVH])
     linux64,    ///< 64-bit entry of the bzImage ([LinuxBoot] 1.15)
 };
-
-enum class NicModel : std::uint8_t { e1000 };
 
 struct NicFile {
     NicModel model{NicModel::e1000};
@@ -102,6 +101,7 @@ struct FileProblem {
 /// What `backplane check` prints: one line a machine, NIC and link.
 [[nodiscard]] std::string rack_summary(RackFile const& rack);
 
+[[nodiscard]] std::string_view model_text(NicModel model);
 [[nodiscard]] std::string_view completion_text(Completion completion);
 
 }  // namespace backplane

@@ -19,6 +19,7 @@
 #include "clock/machine_clock.h"
 #include "device/e1000/controller.h"
 #include "device/frame_port.h"
+#include "device/network_card.h"
 #include "device/pci/function.h"
 
 namespace backplane {
@@ -57,14 +58,14 @@ class Banks {
 
 }  // namespace e1000
 
-class E1000 final : private e1000::Wiring, private e1000::Banks, public PciFunction {
+class E1000 final : private e1000::Wiring, private e1000::Banks, public PciFunction, public NetworkCard {
   public:
     /// A card with this address, no cable plugged in. `clock` is the machine's and outlives the card.
     E1000(std::string name, MacAddress const& mac, MachineClock& clock);
 
-    /// The end of the cable.
-    [[nodiscard]] FramePort& port() { return controller_; }
-    [[nodiscard]] FramePortCounters counters() const { return controller_.counters(); }
+    [[nodiscard]] PciFunction& function() override { return *this; }
+    [[nodiscard]] FramePort& port() override { return controller_; }
+    [[nodiscard]] FramePortCounters counters() const override { return controller_.counters(); }
     [[nodiscard]] e1000::GuestErrors const& guest_errors() const { return controller_.guest_errors(); }
     [[nodiscard]] e1000::Controller& controller() { return controller_; }
 

@@ -102,13 +102,14 @@ void PciFunction::reset_config() {
     update_line();
 }
 
-std::uint32_t PciFunction::read_config(std::uint8_t offset, Width width) const {
+std::uint32_t PciFunction::read_config(std::uint8_t offset, Width width) {
     std::uint32_t value = config_[offset / 4];
     if (offset / 4 == kCommand / 4) {
         if (asserted_) value |= kInterruptStatus;
         if (first_capability_ != 0) value |= kHasCapabilities;
     }
     if (msi_ != 0 && offset / 4 == (msi_ + kMsiPending) / 4) value = msi_pending_;
+    if (offset >= kHeaderEnd) value = read_capability(static_cast<std::uint8_t>(offset & ~3U), value);
     return static_cast<std::uint32_t>((value >> (8 * (offset & 3))) & ones(width));
 }
 

@@ -66,7 +66,7 @@ class PciFunction {
     void connect(Bus& bus, InterruptLine line, MessageSink* messages = nullptr);
 
     /// Configuration space, `offset` 0..255, never straddling a dword. Every value is legal guest input.
-    [[nodiscard]] std::uint32_t read_config(std::uint8_t offset, Width width) const;
+    [[nodiscard]] std::uint32_t read_config(std::uint8_t offset, Width width);
     void write_config(std::uint8_t offset, Width width, std::uint32_t value);
 
     /// Back to the state after power-on: BARs unmapped, command 0.
@@ -84,6 +84,8 @@ class PciFunction {
     void add_msix(MsixTable& table, unsigned bar, std::uint32_t offset = 0);
     /// Called after the guest wrote into a capability; `offset` is that of the dword in configuration space.
     virtual void capability_written(std::uint8_t /*offset*/) {}
+    /// Called when the guest reads from a capability: `stored` is the dword at `offset`, the result what the guest sees.
+    [[nodiscard]] virtual std::uint32_t read_capability(std::uint8_t /*offset*/, std::uint32_t stored) { return stored; }
     /// The dword of configuration space at `offset`, as the function itself sees it.
     [[nodiscard]] std::uint32_t config_dword(std::uint8_t offset) const { return config_[offset / 4]; }
 

@@ -143,7 +143,7 @@ std::uint64_t PciHost::read(std::uint64_t offset, Width width) {
     if (offset == kResetOffset && width == Width::byte && reset_register_ != nullptr)
         return reset_register_->read(0, width);
     if (offset < kDataPort || offset >= kPortCount) return ones(width);
-    PciFunction const* const function = selected();
+    PciFunction* const function = selected();
     if (function == nullptr) return ones(width);
     return function->read_config(static_cast<std::uint8_t>((address_ & 0xfc) + (offset - kDataPort)), width);
 }
@@ -186,7 +186,7 @@ std::uint64_t PciHost::Ecam::read(std::uint64_t offset, Width width) {
         return value;
     }
     EcamPlace const place = ecam_place(offset);
-    PciFunction const* const function = owner_.slots_[place.slot];
+    PciFunction* const function = owner_.slots_[place.slot];
     if (function == nullptr || !place.is_function_zero || place.offset >= kConfigBytes) return ones(width);
     return function->read_config(static_cast<std::uint8_t>(place.offset), width);
 }

@@ -10,6 +10,7 @@ VirtualizationEvent SimEngine::run(std::uint64_t quota) {
     switch (result.reason) {
         case Leave::halt: return {Kind::halt, result.executed};
         case Leave::device: return {Kind::device, result.executed};
+        case Leave::debug: return {Kind::debug_stop, result.executed};
         case Leave::shutdown: return {Kind::shutdown, result.executed, cpu_.shutdown_cause()};
         case Leave::next:
         case Leave::alone:

@@ -17,6 +17,16 @@ class SimEngine final : public Engine {
     [[nodiscard]] bool is_idle() const override;
     void skip_to(Ticks time) override { cpu_.skip_to(time); }
 
+    [[nodiscard]] bool set_debug_points(DebugPoints const& points) override {
+        cpu_.set_debug_points(points);
+        return true;
+    }
+    [[nodiscard]] bool set_instruction_hook(InstructionHook hook) override {
+        cpu_.set_instruction_hook(std::move(hook));
+        return true;
+    }
+    [[nodiscard]] DebugStop debug_stop() const override { return cpu_.debug_stop(); }
+
     [[nodiscard]] Cpu& cpu() { return cpu_; }
     [[nodiscard]] Cpu const& cpu() const { return cpu_; }
 

@@ -1,0 +1,180 @@
+// virtio network device without its bus: negotiation, both data queues, the control queue and the frame port
+// (docs/design/virtio.md).
+//
+// Source: [VIRTIO] 5.1
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "clock/machine_clock.h"
+#include "device/frame_port.h"
+#include "device/virtio/device.h"
+
+namespace backplane::virtio {
+
+/// Feature bits, [VIRTIO] 5.1.3.
+namespace net_feature {
+inline constexpr std::uint64_t kChecksum = 1U << 0;
+inline constexpr std::uint64_t kGuestChecksum = 1U << 1;
+inline constexpr std::uint64_t kMtu = 1U << 3;
+inline constexpr std::uint64_t kMac = 1U << 5;
+inline constexpr std::uint64_t kGuestTso4 = 1U << 7;
+inline constexpr std::uint64_t kGuestTso6 = 1U << 8;
+inline constexpr std::uint64_t kHostTso4 = 1U << 11;
+inline constexpr std::uint64_t kHostTso6 = 1U << 12;
+inline constexpr std::uint64_t kMergeableBuffers = 1U << 15;
+inline constexpr std::uint64_t kStatus = 1U << 16;
+inline constexpr std::uint64_t kControlQueue = 1U << 17;
+inline constexpr std::uint64_t kControlReceive = 1U << 18;
+inline constexpr std::uint64_t kControlVlan = 1U << 19;
+inline constexpr std::uint64_t kControlReceiveExtra = 1U << 20;
+inline constexpr std::uint64_t kControlMacAddress = 1U << 23;
+}  // namespace net_feature
+
+/// struct virtio_net_hdr, [VIRTIO] 5.1.6.
+struct NetHeader {
+    std::uint8_t flags;
+    std::uint8_t segmentation;
+    std::uint16_t header_bytes;
+    std::uint16_t segment_bytes;
+    std::uint16_t checksum_start;
+    std::uint16_t checksum_offset;
+    std::uint16_t buffer_count;
+};
+static_assert(sizeof(NetHeader) == 12);
+inline constexpr std::uint8_t kHeaderNeedsChecksum = 1;
+inline constexpr std::uint8_t kHeaderDataValid = 2;
+inline constexpr std::uint8_t kSegmentationNone = 0;
+inline constexpr std::uint8_t kSegmentationTcp4 = 1;
+inline constexpr std::uint8_t kSegmentationTcp6 = 4;
+
+/// What the control queue's commands set, [VIRTIO] 5.1.6.5.
+struct ReceiveFilter {
+    static constexpr std::size_t kMaximumAddresses = 64;  // more of a kind: all of the kind pass
+    static constexpr std::size_t kVlans = 4096;
+
+    bool promiscuous{false};
+    bool all_multicast{false};
+    bool all_unicast{false};
+    bool no_multicast{false};
+    bool no_unicast{false};
+    bool no_broadcast{false};
+    bool filters_multicast{false};  ///< the driver can tell its groups; one that cannot gets all of them
+    bool filters_vlans{false};
+    std::vector<MacAddress> unicast{};
+    std::vector<MacAddress> multicast{};
+    bool unicast_overflow{false};
+    bool multicast_overflow{false};
+    std::bitset<kVlans> vlans{};
+
+    [[nodiscard]] bool passes(MacAddress const& destination, MacAddress const& own) const;
+};
+
+class Net final : public Device, public FramePort {
+  public:
+    static constexpr std::uint16_t kReceiveQueue = 0;
+    static constexpr std::uint16_t kTransmitQueue = 1;
+    static constexpr std::uint16_t kControlQueue = 2;
+    static constexpr std::uint16_t kQueueCount = 3;
+    static constexpr std::uint16_t kQueueSize = 256;
+    static constexpr std::uint16_t kMtuBytes = 1500;
+    static constexpr std::uint64_t kConfigBytes = 12;
+
+    /// No cable is plugged in. `clock` and `wiring` outlive the device.
+    Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring);
+
+    [[nodiscard]] std::uint64_t read_config(std::uint64_t offset, Width width) override;
+    void write_config(std::uint64_t offset, Width width, std::uint64_t value) override;
+
+    void set_observer(FramePortObserver* observer) override { observer_ = observer; }
+    [[nodiscard]] MacAddress mac() const override { return mac_; }
+    void set_carrier(bool up) override;
+    void allow_unfinished_frames() override { may_be_unfinished_ = true; }
+    [[nodiscard]] OffloadSet accepts() const override;
+    [[nodiscard]] Frame const* front() override;
+    std::uint64_t take_front() override;
+    void complete_transmit(std::uint64_t number) override;
+    ReceiveResult receive(Frame const& frame) override;
+    [[nodiscard]] std::uint64_t landed_count() const override { return landed_count_; }
+    [[nodiscard]] std::uint64_t read_count() const override { return read_count_; }
+
+    [[nodiscard]] FramePortCounters const& counters() const { return counters_; }
+    [[nodiscard]] ReceiveFilter const& filter() const { return filter_; }
+
+  private:
+    struct TailMove {
+        std::uint64_t end;  // chains made available since the start of the queue
+        Ticks time;
+    };
+    struct InFlight {
+        std::uint64_t number;
+        std::uint16_t head;
+    };
+
+    [[nodiscard]] std::uint64_t device_features() const override;
+    [[nodiscard]] bool is_good_choice(std::uint64_t features) const override;
+    void started() override;
+    void was_reset() override;
+    void notified(std::uint16_t queue) override;
+    void forget_queues();
+    void tell_observer() {
+        if (observer_ != nullptr) observer_->port_changed();
+    }
+
+    // Transmit.
+    void look_at_transmit(GuestMemory& memory);
+    [[nodiscard]] bool gather(GuestMemory const& memory);
+    [[nodiscard]] bool add_pieces(GuestMemory const& memory);
+    [[nodiscard]] bool set_offload(NetHeader const& header);
+    [[nodiscard]] Ticks time_of_front() const;
+    void drop_front(GuestMemory& memory);
+    void retire_front();
+
+    // Receive.
+    void look_at_receive(GuestMemory& memory);
+    [[nodiscard]] bool passes_filter(Frame const& frame) const;
+    enum class Fit : std::uint8_t { fits, no_buffer, never, broken };
+    [[nodiscard]] Fit find_buffers(GuestMemory const& memory, std::uint64_t bytes);
+    [[nodiscard]] bool are_writable(GuestMemory& memory, std::uint64_t bytes) const;
+    [[nodiscard]] NetHeader header_for(Frame const& frame) const;
+    void copy(GuestMemory& memory, NetHeader const& header, Frame const& frame);
+    void give_back(GuestMemory& memory, std::uint64_t bytes);
+
+    // Control.
+    void run_control(GuestMemory& memory);
+    [[nodiscard]] bool run_command(ConstByteSpan command);
+    [[nodiscard]] bool set_receive_mode(std::uint8_t command, ConstByteSpan data);
+    [[nodiscard]] bool set_mac(std::uint8_t command, ConstByteSpan data);
+    [[nodiscard]] bool set_vlan(std::uint8_t command, ConstByteSpan data);
+
+    MacAddress const given_mac_;
+    MacAddress mac_;
+    MachineClock& clock_;
+    FramePortObserver* observer_{nullptr};
+    bool has_carrier_{false};
+    bool may_be_unfinished_{false};
+    ReceiveFilter filter_{};
+    FramePortCounters counters_{};
+
+    std::deque<TailMove> tail_moves_;
+    std::deque<InFlight> in_flight_;
+    std::uint64_t taken_count_{0};
+    // The gathered frame; means nothing while is_gathered_ is false.
+    bool is_gathered_{false};
+    Frame frame_{};
+    Chain front_chain_;
+    std::vector<ConstByteSpan> pieces_;
+
+    std::vector<Chain> buffers_;  // of the frame that is landing: the first buffer_count_
+    std::size_t buffer_count_{0};
+    std::deque<std::uint32_t> unread_;  // for each landed frame the chains that the driver has not posted anew
+    std::uint64_t landed_count_{0};
+    std::uint64_t read_count_{0};
+    std::vector<std::byte> command_;
+};
+
+}  // namespace backplane::virtio

@@ -1,0 +1,207 @@
+// From a frame to the buffers that the driver has posted.
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "device/virtio/net.h"
+
+namespace backplane::virtio {
+
+namespace {
+
+constexpr std::uint32_t kEthernetBytes = 14;
+constexpr std::uint16_t kVlanEtherType = 0x8100;
+
+// Goes through the bytes of some chains' writable pieces, in order.
+class Writer {
+  public:
+    Writer(GuestMemory& memory, std::span<Chain const> chains) : memory_{memory}, chains_{chains} {}
+    // The one copy. memmove, because sender and receiver may be two cards of one machine with the same page.
+    void put(ConstByteSpan from) {
+        while (!from.empty()) {
+            ByteSpan const target = next(from.size());
+            std::memmove(target.data(), from.data(), target.size());
+            memory_.wrote(start_, target.size());
+            from = from.subspan(target.size());
+        }
+    }
+
+  private:
+    ByteSpan next(std::size_t bytes) {
+        while (offset_ == current().bytes) skip();
+        start_ = current().start + offset_;
+        std::uint64_t const part = std::min<std::uint64_t>(bytes, current().bytes - offset_);
+        ByteSpan const target = memory_.writable(start_, part);
+        check(!target.empty(), "posted buffers were checked");
+        offset_ += static_cast<std::uint32_t>(target.size());
+        return target;
+    }
+    [[nodiscard]] Piece const& current() const {
+        static constexpr Piece kNothing{};
+        auto const& pieces = chains_[chain_].writable;
+        return piece_ < pieces.size() ? pieces[piece_] : kNothing;
+    }
+    void skip() {
+        offset_ = 0;
+        if (++piece_ < chains_[chain_].writable.size()) return;
+        piece_ = 0;
+        ++chain_;
+        check(chain_ < chains_.size(), "the buffers are large enough");
+    }
+
+    GuestMemory& memory_;
+    std::span<Chain const> chains_;
+    std::size_t chain_{0};
+    std::size_t piece_{0};
+    std::uint32_t offset_{0};
+    GuestPhys start_{};
+};
+
+// The first bytes of a frame. \return how many there are
+std::size_t copy_head(Frame const& frame, ByteSpan into) {
+    std::size_t filled = 0;
+    for (ConstByteSpan const piece : frame.pieces) {
+        std::size_t const part = std::min(into.size() - filled, piece.size());
+        std::ranges::copy(piece.first(part), into.begin() + static_cast<std::ptrdiff_t>(filled));
+        filled += part;
+        if (filled == into.size()) break;
+    }
+    return filled;
+}
+
+bool contains(std::vector<MacAddress> const& list, MacAddress const& address) {
+    return std::ranges::find(list, address) != list.end();
+}
+
+}  // namespace
+
+// [VIRTIO] 5.1.6.5.1, 5.1.6.5.2
+bool ReceiveFilter::passes(MacAddress const& destination, MacAddress const& own) const {
+    if (promiscuous) return true;
+    if (std::ranges::all_of(destination, [](std::uint8_t byte) { return byte == 0xFF; })) return !no_broadcast;
+    if ((destination[0] & 1) != 0) {
+        if (no_multicast) return false;
+        return !filters_multicast || all_multicast || multicast_overflow || contains(multicast, destination);
+    }
+    if (no_unicast) return false;
+    return destination == own || all_unicast || unicast_overflow || contains(unicast, destination);
+}
+
+// Buffers posted anew pay for the frames that landed first, as the driver posts the buffers that it has read.
+void Net::look_at_receive(GuestMemory& memory) {
+    std::uint32_t given = queue(kReceiveQueue).look(memory);
+    while (given != 0 && !unread_.empty()) {
+        std::uint32_t const paid = std::min(unread_.front(), given);
+        unread_.front() -= paid;
+        given -= paid;
+        if (unread_.front() != 0) continue;
+        unread_.pop_front();
+        ++read_count_;
+    }
+}
+
+bool Net::passes_filter(Frame const& frame) const {
+    std::array<std::byte, kEthernetBytes + 2> head{};
+    copy_head(frame, head);
+    MacAddress destination{};
+    std::memcpy(destination.data(), head.data(), destination.size());
+    bool const is_tagged = load_be16(head, 12) == kVlanEtherType;
+    if (is_tagged && filter_.filters_vlans && !filter_.vlans[load_be16(head, 14) % ReceiveFilter::kVlans]) return false;
+    return filter_.passes(destination, mac_);
+}
+
+ReceiveResult Net::receive(Frame const& frame) {
+    GuestMemory* const memory = wiring().dma();
+    if (memory == nullptr || !is_started() || !has_carrier_ || !queue(kReceiveQueue).is_running())
+        return ReceiveResult::refused;
+    if (frame.bytes < kEthernetBytes || !passes_filter(frame)) return ReceiveResult::refused;
+    look_at_receive(*memory);
+    std::uint64_t const bytes = sizeof(NetHeader) + frame.bytes;
+    Fit const fit = find_buffers(*memory, bytes);
+    check_queue(kReceiveQueue);
+    if (fit == Fit::no_buffer) return ReceiveResult::no_buffer;
+    if (fit == Fit::broken) return ReceiveResult::refused;
+    if (fit == Fit::never || !are_writable(*memory, bytes)) {
+        ++errors_.bad_buffers;
+        give_back(*memory, 0);
+        return ReceiveResult::refused;
+    }
+    copy(*memory, header_for(frame), frame);
+    ++landed_count_;
+    unread_.push_back(static_cast<std::uint32_t>(buffer_count_));
+    give_back(*memory, bytes);
+    return ReceiveResult::landed;
+}
+
+// Reads as many chains as the frame needs: one, or with mergeable buffers any number. [VIRTIO] 5.1.6.4
+Net::Fit Net::find_buffers(GuestMemory const& memory, std::uint64_t bytes) {
+    Queue& ring = queue(kReceiveQueue);
+    std::size_t const most = has(net_feature::kMergeableBuffers) ? ring.settings().size : 1;
+    std::uint64_t room = 0;
+    for (buffer_count_ = 0; buffer_count_ < most;) {
+        if (!ring.is_running()) return Fit::broken;
+        if (buffer_count_ >= ring.waiting()) return Fit::no_buffer;
+        if (buffers_.size() <= buffer_count_) buffers_.emplace_back();
+        Chain& chain = buffers_[buffer_count_];
+        if (!ring.peek(memory, static_cast<std::uint16_t>(buffer_count_), chain)) return Fit::broken;
+        ++buffer_count_;
+        room += chain.writable_bytes;
+        if (room >= bytes) return Fit::fits;
+    }
+    return Fit::never;
+}
+
+bool Net::are_writable(GuestMemory& memory, std::uint64_t bytes) const {
+    for (Chain const& chain : std::span{buffers_}.first(buffer_count_)) {
+        for (Piece const& piece : chain.writable) {
+            std::uint64_t const part = std::min<std::uint64_t>(piece.bytes, bytes);
+            bytes -= part;
+            for (std::uint64_t done = 0; done < part;) {
+                ByteSpan const target = memory.writable(piece.start + done, part - done);
+                if (target.empty()) return false;
+                done += target.size();
+            }
+        }
+    }
+    return true;
+}
+
+// [VIRTIO] 5.1.6.4.1
+NetHeader Net::header_for(Frame const& frame) const {
+    Offload const& offload = frame.offload;
+    NetHeader header{};
+    header.buffer_count = static_cast<std::uint16_t>(buffer_count_);
+    if (offload.needs_checksum) {
+        header.flags = kHeaderNeedsChecksum;
+        header.checksum_start = offload.checksum_start;
+        header.checksum_offset = offload.checksum_offset;
+    } else if (offload.is_checked && has(net_feature::kGuestChecksum)) {
+        header.flags = kHeaderDataValid;
+    }
+    if (offload.segments == Offload::Segments::none) return header;
+    header.segmentation = offload.segments == Offload::Segments::tcp_ipv4 ? kSegmentationTcp4 : kSegmentationTcp6;
+    header.header_bytes = offload.header_bytes;
+    header.segment_bytes = offload.segment_bytes;
+    return header;
+}
+
+void Net::copy(GuestMemory& memory, NetHeader const& header, Frame const& frame) {
+    Writer writer{memory, std::span{buffers_}.first(buffer_count_)};
+    writer.put(bytes_of(header));
+    for (ConstByteSpan const piece : frame.pieces) writer.put(piece);
+}
+
+// The chains go back with `bytes` bytes in them, all but the last one full.
+void Net::give_back(GuestMemory& memory, std::uint64_t bytes) {
+    Queue& ring = queue(kReceiveQueue);
+    for (Chain const& chain : std::span{buffers_}.first(buffer_count_)) {
+        std::uint64_t const part = std::min(bytes, chain.writable_bytes);
+        bytes -= part;
+        ring.push_used(memory, chain.head, static_cast<std::uint32_t>(part));
+    }
+    ring.take(static_cast<std::uint16_t>(buffer_count_));
+    counters_.head_moves += buffer_count_;
+    if (publish(kReceiveQueue, memory)) ++counters_.receive_interrupts;
+}
+
+}  // namespace backplane::virtio

@@ -1,0 +1,18 @@
+#include "device/virtio/virtio_net.h"
+
+#include <utility>
+
+namespace backplane {
+
+namespace {
+
+constexpr std::uint16_t kNetworkDevice = 1;               // [VIRTIO] 5
+constexpr std::uint32_t kEthernetController = 0x02'0000;  // class code, [PCI30] D
+
+}  // namespace
+
+VirtioNet::VirtioNet(std::string name, MacAddress const& mac, MachineClock& clock)
+    : PciTransport{std::move(name), kNetworkDevice, kEthernetController, net_, virtio::Net::kQueueCount + 1},
+      net_{mac, clock, wiring()} {}
+
+}  // namespace backplane

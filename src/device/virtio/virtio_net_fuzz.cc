@@ -1,0 +1,157 @@
+// Everything a driver can do to the network device, and its carrier at the same time: random registers, rings,
+// headers, commands and frames, cut short by resets. Whatever happens must end soon and touch only the guest's memory.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "device/segmenter.h"
+#include "device/virtio/testing.h"
+
+namespace {
+
+using namespace backplane;
+using namespace backplane::virtio;
+using namespace backplane::virtio::testing;
+
+class Input {
+  public:
+    Input(std::uint8_t const* data, std::size_t size) : data_{data}, left_{size} {}
+    [[nodiscard]] bool is_empty() const { return left_ == 0; }
+    template <typename T>
+    T take() {
+        T value{};
+        std::size_t const part = left_ < sizeof value ? left_ : sizeof value;
+        if (part != 0) std::memcpy(&value, data_, part);
+        data_ += part;
+        left_ -= part;
+        return value;
+    }
+
+  private:
+    std::uint8_t const* data_;
+    std::size_t left_;
+};
+
+// Addresses that are mostly RAM, sometimes the rings themselves.
+std::uint64_t address_from(Input& input) {
+    auto const value = input.take<std::uint32_t>();
+    return value % 16 == 0 ? std::uint64_t{value} << 20 : value % (kRamBytes + kPageBytes);
+}
+
+Slot slot_from(Input& input) {
+    Slot slot{};
+    slot.address = address_from(input);
+    slot.bytes = input.take<std::uint16_t>();
+    slot.flags = input.take<std::uint8_t>() & 7;
+    slot.next = input.take<std::uint8_t>() % (RunningNet::kSize + 1);
+    return slot;
+}
+
+DriverRing& ring_from(RunningNet& nic, std::uint8_t choice) {
+    DriverRing* const rings[] = {&nic.receive_ring, &nic.transmit_ring, &nic.control_ring};
+    return *rings[choice % 3];
+}
+
+// What the link does: looks at frames, finishes them, lands them, completes.
+void carry(RunningNet& nic, std::uint8_t operation) {
+    Segmenter segmenter;
+    for (int i = 0; i < 32 && nic.net.front() != nullptr; ++i) {
+        Frame const& frame = *nic.net.front();
+        std::uint64_t bytes = 0;
+        for (ConstByteSpan const piece : frame.pieces) bytes += piece.size();
+        check(bytes == frame.bytes, "a frame has as many bytes as it says");
+        check(is_consistent(frame), "a device offers only what can be finished");
+        std::uint32_t const count = segmenter.start(frame);
+        for (std::uint32_t k = 0; k < count && k < 64; ++k) {
+            Frame const& segment = segmenter.segment(k);
+            std::uint64_t sum = 0;
+            for (ConstByteSpan const piece : segment.pieces) sum += piece.size();
+            check(sum == segment.bytes && segment.offload.is_finished(), "a segment is finished");
+        }
+        if ((operation & 0x80) != 0 && nic.net.accepts().covers(frame.offload)) (void)nic.net.receive(frame);
+        std::uint64_t const number = nic.net.take_front();
+        if ((operation & 0x40) != 0) nic.net.complete_transmit(number);
+    }
+}
+
+void act(RunningNet& nic, Input& input) {
+    auto const operation = input.take<std::uint8_t>();
+    switch (operation % 12) {
+        case 0: {
+            auto const width = static_cast<Width>(1U << (operation >> 4 & 3));
+            std::uint64_t const offset = input.take<std::uint8_t>();
+            nic.net.write_common(offset, width, input.take<std::uint64_t>() & ones(width));
+            (void)nic.net.read_common(offset, width);
+            (void)nic.net.read_config(offset, width);
+            break;
+        }
+        case 1:
+            ring_from(nic, operation >> 4).describe(input.take<std::uint8_t>() % RunningNet::kSize, slot_from(input));
+            break;
+        case 2:
+            ring_from(nic, operation >> 4).offer(input.take<std::uint8_t>() % (RunningNet::kSize + 1));
+            break;
+        case 3:
+            nic.net.notify(operation >> 4);
+            break;
+        case 4:
+            carry(nic, operation);
+            break;
+        case 5: {  // a packet whose header is not all nonsense
+            NetHeader header{};
+            header.flags = input.take<std::uint8_t>() & 3;
+            header.segmentation = (operation & 0x80) != 0 ? kSegmentationTcp4 : input.take<std::uint8_t>();
+            header.segment_bytes = input.take<std::uint16_t>() % 4096;
+            header.checksum_start = (operation & 0x40) != 0 ? 34 : input.take<std::uint16_t>();
+            header.checksum_offset = (operation & 0x20) != 0 ? 16 : input.take<std::uint16_t>() % 64;
+            std::vector<std::uint8_t> frame = make_frame(14 + input.take<std::uint16_t>() % 5000);
+            if (frame.size() > 54) {
+                frame[12] = 0x08;
+                frame[13] = 0;
+                frame[14] = 0x45;
+                frame[23] = 6;
+                frame[46] = 0x50;
+                frame[input.take<std::uint8_t>() % 54] ^= input.take<std::uint8_t>();
+            }
+            nic.send(with_header(header, frame));
+            break;
+        }
+        case 6:
+            nic.post_buffer(input.take<std::uint16_t>());
+            break;
+        case 7: {
+            std::vector<std::uint8_t> frame = make_frame(input.take<std::uint16_t>() % 4000);
+            if (frame.size() > 16) frame[input.take<std::uint8_t>() % 16] ^= input.take<std::uint8_t>();
+            (void)nic.receive(frame, {.is_checked = (operation & 0x80) != 0});
+            break;
+        }
+        case 8: {
+            std::vector<std::uint8_t> command(input.take<std::uint8_t>() % 64);
+            for (std::uint8_t& byte : command) byte = input.take<std::uint8_t>();
+            (void)nic.command(command);
+            break;
+        }
+        case 9:
+            nic.machine.put(address_from(input) % (0x30000 - 8) + 0x10000, input.take<std::uint64_t>());
+            break;
+        case 10:
+            nic.net.complete_transmit(input.take<std::uint8_t>());
+            nic.net.set_carrier((operation & 0x80) != 0);
+            break;
+        default:
+            if ((operation & 0x80) != 0)
+                nic.machine.is_bus_master = (operation & 0x40) != 0;
+            else
+                nic.set_up((operation & 0x40) != 0 ? ~std::uint64_t{0} : input.take<std::uint64_t>() | kVersion1);
+    }
+    check(nic.net.read_count() <= nic.net.landed_count(), "only what landed was read");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
+    Input input{data, size};
+    RunningNet nic{~std::uint64_t{0}};
+    while (!input.is_empty()) act(nic, input);
+    return 0;
+}
