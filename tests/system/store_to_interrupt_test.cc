@@ -45,7 +45,7 @@ class BareMachine {
                                    .memory_bytes = kMinMemoryBytes,
                                    .instructions_per_second = 1'000'000'000,
                                    .random_seed = 1,
-                                   .e1000_nics = {mac}},
+                                   .nics = {{.model = NicModel::e1000, .mac = mac}}},
                                   pool, console_)
                       .value()} {
         // Linear 0 to 1 GiB is physical; the gigabyte above it is the one with the devices.
@@ -56,7 +56,7 @@ class BareMachine {
         put(kIdt + kVector * 16,
             (kHandler & 0xffff) | std::uint64_t{8} << 16 | std::uint64_t{0x8e} << 40 | kHandler >> 16 << 48);
         enable_bus_master();
-        bar_ = *machine->nic(0).decoded_at(0);
+        bar_ = read_bar();
     }
     template <typename T>
     void put(std::uint64_t at, T const& value) {
@@ -97,6 +97,10 @@ class BareMachine {
     void enable_bus_master() {
         machine->bus().out(PortNumber{0xcf8}, Width::dword, 0x8000'0000U | kNicSlot << 11 | 4);
         machine->bus().out(PortNumber{0xcfc}, Width::word, 7);
+    }
+    [[nodiscard]] std::uint64_t read_bar() {
+        machine->bus().out(PortNumber{0xcf8}, Width::dword, 0x8000'0000U | kNicSlot << 11 | 0x10);
+        return machine->bus().in(PortNumber{0xcfc}, Width::dword) & ~std::uint64_t{15};
     }
     NoConsole console_;
     std::uint64_t bar_{0};
