@@ -15,7 +15,7 @@ namespace backplane {
 namespace {
 
 constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
-constexpr std::array<std::string_view, 9> kOptions{"--report", "--timeout", "--kernel", "--initrd",    "--append",
+constexpr std::array<std::string_view, 11> kOptions{"--debug-console", "--firmware", "--report", "--timeout", "--kernel", "--initrd",    "--append",
                                                    "--memory", "--acpi",    "--help",   "--debug-exit"};
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
@@ -44,8 +44,9 @@ Exit codes: 0 every machine powered off, 1 a machine crashed, 2 bad input, 124 t
 
 /// What the parser fills in; checked afterwards.
 struct Words {
-    std::string rack_file, report, timeout, kernel, initrd, append, memory, acpi;
+    std::string rack_file, report, timeout, kernel, firmware, initrd, append, memory, acpi;
     bool debug_exit{false};
+    bool debug_console{false};
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -60,7 +61,9 @@ void add_commands(CLI::App& app, Words& words) {
     run->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
     add_run_options(*run, words);
     CLI::App* const boot = app.add_subcommand("boot", "Run one machine, its console on standard input and output");
-    boot->add_option("--kernel", words.kernel, "the kernel: bzImage or ELF")->type_name("FILE")->required();
+    boot->add_option("--kernel", words.kernel, "the kernel: bzImage or ELF")->type_name("FILE");
+    boot->add_option("--firmware", words.firmware, "instead of a kernel: a flat image at the top of 4 GiB, such as SeaBIOS")
+        ->type_name("FILE");
     boot->add_option("--initrd", words.initrd, "the initial RAM disk")->type_name("FILE");
     boot->add_option("--append", words.append, "words for the kernel, after console=ttyS0 unless they name a console")
         ->type_name("WORDS");
@@ -68,6 +71,7 @@ void add_commands(CLI::App& app, Words& words) {
     boot->add_option("--acpi", words.acpi, "what the ACPI tables describe: reduced (as little as Linux needs) or full")
         ->type_name("KIND");
     boot->add_flag("--debug-exit", words.debug_exit, "a write of N to port 0xF4 ends the run with exit code (N << 1) | 1");
+    boot->add_flag("--debug-console", words.debug_console, "what is written to port 0x402 (by firmware) goes to the console");
     add_run_options(*boot, words);
     CLI::App* const check = app.add_subcommand("check", "Read a rack file and say what is wrong with it");
     check->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
@@ -93,10 +97,22 @@ Expected<AcpiPlatform, Error> acpi_platform(std::string_view text) {
     return Unexpected{bad_input("--acpi: " + in_quotes(text) + "; expected reduced or full" + did_you_mean(text, kAcpis))};
 }
 
+Expected<void, Error> check_what_boots(CLI::App const& boot) {
+    if (boot.count("--kernel") == 0 && boot.count("--firmware") == 0)
+        return Unexpected{bad_input("no kernel; expected --kernel FILE or --firmware FILE (see backplane --help)")};
+    for (char const* other : {"--kernel", "--initrd", "--append"}) {
+        if (boot.count("--firmware") != 0 && boot.count(other) != 0)
+            return Unexpected{bad_input(std::string{other} + ": firmware starts what it finds; expected either")};
+    }
+    return {};
+}
+
 Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& boot) {
     MachineFile machine;
     machine.name = "machine";
+    BACKPLANE_TRY_VOID(check_what_boots(boot));
     machine.kernel = words.kernel;
+    if (boot.count("--firmware") != 0) machine.firmware = words.firmware;
     if (boot.count("--initrd") != 0) machine.initrd = words.initrd;
     machine.command_line = boot_command_line(words.append);
     if (auto const valid = check_command_line(machine.command_line); !valid) {
@@ -109,6 +125,7 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
     }
     if (boot.count("--acpi") != 0) machine.acpi = BACKPLANE_TRY(acpi_platform(words.acpi));
     machine.has_debug_exit = words.debug_exit;
+    machine.has_debug_console = words.debug_console;
     return machine;
 }
 

@@ -58,6 +58,7 @@ Expected<void, Error> Board::attach(Bus& bus, BoardOptions const& options) {
     BACKPLANE_TRY_VOID(keyboard_.attach(bus));
     BACKPLANE_TRY_VOID(pm_.attach(bus));
     if (options.has_debug_console) BACKPLANE_TRY_VOID(bus.attach_ports(DebugConsole::kPort, 1, debug_console_));
+    if (options.has_fw_cfg) BACKPLANE_TRY_VOID(fw_cfg_.attach(bus));
     if (!options.has_debug_exit) return {};
     return bus.attach_ports(DebugExit::kPorts, DebugExit::kPortCount, debug_exit_);
 }

@@ -12,6 +12,7 @@
 #include "device/acpi/power_control.h"
 #include "device/byte_port.h"
 #include "device/debug/debug_ports.h"
+#include "device/fw_cfg/fw_cfg.h"
 #include "device/keyboard/keyboard_controller.h"
 #include "device/pit/pit8254.h"
 #include "device/rtc/cmos_clock.h"
@@ -36,6 +37,7 @@ struct BoardOptions {
     std::uint64_t memory_bytes;
     bool has_debug_exit;
     bool has_debug_console;
+    bool has_fw_cfg;
 };
 
 class Board {
@@ -49,6 +51,7 @@ class Board {
     [[nodiscard]] Expected<void, Error> attach(Bus& bus, BoardOptions const& options);
 
     [[nodiscard]] InterruptLine isa_line(unsigned number) { return {isa_, number}; }
+    [[nodiscard]] FwCfg& fw_cfg() { return fw_cfg_; }
     [[nodiscard]] KeyboardController& keyboard() { return keyboard_; }
     [[nodiscard]] PmRegisters& pm_registers() { return pm_; }
     [[nodiscard]] std::optional<std::uint8_t> exit_status() const { return debug_exit_.status(); }
@@ -62,6 +65,7 @@ class Board {
     PmRegisters pm_;
     DebugExit debug_exit_;
     DebugConsole debug_console_;
+    FwCfg fw_cfg_;
 };
 
 }  // namespace backplane

@@ -20,7 +20,7 @@ std::vector<MemoryRange> ram_ranges(std::uint64_t memory_bytes) {
     using Kind = MemoryRange::Kind;
     std::vector<MemoryRange> ranges{
         {GuestPhys{0}, kConventionalEnd.value(), Kind::ram},
-        {kAcpiTables, kAcpiTablesBytes, Kind::reserved},
+        {kRomArea, kRomAreaBytes, Kind::reserved},
         {kHighMemory, low_memory_end(memory_bytes) - kHighMemory, Kind::ram},
     };
     if (memory_bytes > kLowMemoryLimit.value()) {

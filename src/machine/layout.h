@@ -1,8 +1,8 @@
 // The address map of a machine: what lives where in guest-physical memory, and why.
 //
 //   0x0000'0000  RAM, 640 KiB        boot structures below (kBoot...), real-mode memory for starting processors
-//   0x000A'0000  nothing             where a PC has VGA memory and option ROMs
-//   0x000E'0000  RAM, reserved       ACPI tables, where a PC has its firmware
+//   0x000A'0000  nothing, or RAM     VGA memory
+//   0x000C'0000  RAM, reserved       where a PC has option ROMs and firmware; ACPI tables from 0x000E'0000
 //   0x0010'0000  RAM                 up to 3 GiB
 //   0xC000'0000  PCI window, 32 bit  BARs of devices
 //   0xFEB0'0000  PCI configuration (ECAM)
@@ -26,6 +26,8 @@ inline constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 
 // RAM. The first 640 KiB and the hole above are a PC's; kernels expect them.
 inline constexpr GuestPhys kConventionalEnd{0xA'0000};
+inline constexpr GuestPhys kRomArea{0xC'0000};
+inline constexpr std::uint64_t kRomAreaBytes = 0x4'0000;
 inline constexpr GuestPhys kAcpiTables{0xE'0000};  ///< a kernel also searches the RSDP from here on ([ACPI65] 5.2.5.1)
 inline constexpr std::uint64_t kAcpiTablesBytes = 0x2'0000;
 inline constexpr GuestPhys kHighMemory{0x10'0000};
@@ -88,8 +90,8 @@ struct MemoryRange {
 /// Says no to a memory size that is outside of [kMinMemoryBytes, kMaxMemoryBytes] or no multiple of 1 MiB.
 [[nodiscard]] Expected<void, Error> check_memory_size(std::uint64_t memory_bytes);
 
-/// What is backed by frames in a machine of this size, ascending: RAM proper, and the reserved range of the ACPI
-/// tables. `memory_bytes` has passed check_memory_size(). The holes below 1 MiB count as RAM, as they do on a PC.
+/// What is backed by frames in a machine of this size, ascending: RAM proper, and the reserved range of the ROM area
+/// with the ACPI tables. `memory_bytes` has passed check_memory_size(). The holes below 1 MiB count as RAM, as they do on a PC.
 [[nodiscard]] std::vector<MemoryRange> ram_ranges(std::uint64_t memory_bytes);
 
 /// What the kernel is told: ram_ranges() and the reserved ranges of the interrupt controllers, ascending, disjoint.

@@ -12,7 +12,7 @@ std::uint64_t backed_bytes(std::uint64_t memory_bytes) {
 }
 
 TEST(Layout, SmallMachineHasItsMemoryBelow4GiB) {
-    std::uint64_t const hole = kAcpiTables - kConventionalEnd;
+    std::uint64_t const hole = kRomArea - kConventionalEnd;
     EXPECT_EQ(backed_bytes(256 * kMiB), 256 * kMiB - hole);
     EXPECT_EQ(ram_ranges(256 * kMiB).back().start, kHighMemory);
     EXPECT_EQ(low_memory_end(256 * kMiB), GuestPhys{256 * kMiB});

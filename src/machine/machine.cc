@@ -6,6 +6,7 @@
 #include "cpu/descriptor.h"
 #include "device/e1000/e1000.h"
 #include "device/virtio/virtio_net.h"
+#include "machine/firmware.h"
 #include "machine/layout.h"
 
 namespace backplane {
@@ -87,7 +88,8 @@ Expected<void, Error> Machine::assemble() {
     BACKPLANE_TRY_VOID(power_.attach(bus_));
     BACKPLANE_TRY_VOID(board_.attach(bus_, {.memory_bytes = settings_.memory_bytes,
                                             .has_debug_exit = settings_.has_debug_exit,
-                                            .has_debug_console = false}));
+                                            .has_debug_console = settings_.has_debug_console,
+                                            .has_fw_cfg = settings_.has_firmware}));
     for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, nics_[i]->function()));
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
@@ -102,6 +104,14 @@ Expected<void, Error> Machine::boot(KernelImage const& kernel, ConstByteSpan ini
                                                        .entry = entry},
                                                       memory_));
     engine_.set_state(processor_state(state));
+    return {};
+}
+
+Expected<void, Error> Machine::boot_firmware(std::string_view name, ConstByteSpan image) {
+    BACKPLANE_TRY_VOID(check_firmware(name, image.size()));
+    BACKPLANE_TRY_VOID(load_firmware(image, memory_));
+    describe_board(board_.fw_cfg(), settings_.memory_bytes, {.platform = settings_.acpi});
+    engine_.set_state(power_on_state());
     return {};
 }
 

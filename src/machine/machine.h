@@ -45,6 +45,8 @@ struct MachineSettings {
     std::vector<NicSettings> nics;
     AcpiPlatform acpi{AcpiPlatform::reduced};
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
+    bool has_debug_console{false};  ///< what is written to port 0x402 goes to the console
+    bool has_firmware{false};    ///< starts with boot_firmware() and gets the devices that firmware asks
 };
 
 class Machine {
@@ -62,6 +64,10 @@ class Machine {
     /// Loads a kernel and sets the processor to its entry.
     [[nodiscard]] Expected<void, Error> boot(KernelImage const& kernel, ConstByteSpan initrd,
                                              std::string_view command_line, BootEntry entry);
+
+    /// Puts a flat image at the top of 4 GiB and sets the processor to its state after power-on.
+    /// Errors: check_firmware(), the pool is empty.
+    [[nodiscard]] Expected<void, Error> boot_firmware(std::string_view name, ConstByteSpan image);
 
     /// Runs until the machine's clock shows `barrier`, or it stops for good. Idle time costs nothing.
     void run_until(Ticks barrier);

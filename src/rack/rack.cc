@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "machine/boot_file.h"
+#include "machine/firmware.h"
 #include "machine/layout.h"
 #include "rack/capture.h"
 #include "rack/identity.h"
@@ -28,6 +29,7 @@ BootEntry entry_of(BootProtocol protocol) {
 std::uint64_t frames_of(MachineFile const& machine) {
     std::uint64_t frames = 0;
     for (MemoryRange const& range : ram_ranges(machine.memory_bytes)) frames += range.bytes / kPageBytes;
+    if (machine.firmware) frames += kMaxFirmwareBytes / kPageBytes;
     return frames;
 }
 
@@ -50,6 +52,8 @@ struct Rack::Parts {
     std::vector<std::byte> typed;  // taken from the input, not yet in the machine
 
     [[nodiscard]] Expected<void, Error> build();
+    [[nodiscard]] Expected<void, Error> start_machine(Machine& machine, MachineFile const& machine_file,
+                                                      std::map<std::string, KernelImage>& kernels);
     [[nodiscard]] Expected<void, Error> build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels);
     [[nodiscard]] Expected<void, Error> plug_in();
     void attach_nic(std::size_t machine, std::size_t nic);
@@ -96,24 +100,34 @@ NullSink null_sink;
 
 }  // namespace
 
-Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels) {
+Expected<void, Error> Rack::Parts::start_machine(Machine& machine, MachineFile const& machine_file,
+                                                 std::map<std::string, KernelImage>& kernels) {
+    if (machine_file.firmware) {
+        std::string const name = machine_file.firmware->string();
+        return machine.boot_firmware(name, BACKPLANE_TRY(read_boot_file(name, kMaxFirmwareBytes)));
+    }
     std::string const path = machine_file.kernel.string();
     auto kernel = kernels.find(path);
     if (kernel == kernels.end()) kernel = kernels.emplace(path, BACKPLANE_TRY(KernelImage::load(path))).first;
     std::vector<std::byte> initrd;
     if (machine_file.initrd) initrd = BACKPLANE_TRY(read_boot_file(machine_file.initrd->string()));
+    return machine.boot(kernel->second, initrd, machine_file.command_line, entry_of(machine_file.boot));
+}
 
+Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels) {
     MachineSettings settings{.name = machine_file.name,
                              .memory_bytes = machine_file.memory_bytes,
                              .instructions_per_second = file.instructions_per_second,
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
                              .nics = {},
                              .acpi = machine_file.acpi,
-                             .has_debug_exit = machine_file.has_debug_exit};
+                             .has_debug_exit = machine_file.has_debug_exit,
+                             .has_debug_console = machine_file.has_debug_console,
+                             .has_firmware = machine_file.firmware.has_value()};
     for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
     auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, console != nullptr ? *console : null_sink));
-    BACKPLANE_TRY_VOID(machine->boot(kernel->second, initrd, machine_file.command_line, entry_of(machine_file.boot)));
+    BACKPLANE_TRY_VOID(start_machine(*machine, machine_file, kernels));
     machines.push_back(std::move(machine));
     return {};
 }

@@ -35,8 +35,8 @@ constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a
 
 constexpr std::array<std::string_view, 3> kTopKeys{"rack", "machine", "link"};
 constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
-constexpr std::array<std::string_view, 9> kMachineKeys{"memory", "cpus", "kernel", "initrd", "cmdline",
-                                                         "boot", "acpi", "debug-exit", "nic"};
+constexpr std::array<std::string_view, 11> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
+                                                         "boot", "acpi", "debug-exit", "debug-console", "nic"};
 constexpr std::array<std::string_view, 4> kNicKeys{"model", "link", "mac", "group"};
 constexpr std::array<std::string_view, 2> kNicKeysNotBuilt{"uplink", "peer"};
 
@@ -154,6 +154,7 @@ class Reader {
         if (boot) machine.boot = *boot == "pvh" ? BootProtocol::pvh : BootProtocol::linux64;
         if (BACKPLANE_TRY(table.word("acpi", kAcpis, {})) == "full") machine.acpi = AcpiPlatform::full;
         machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
+        machine.has_debug_console = BACKPLANE_TRY(table.truth("debug-console")).value_or(false);
         BACKPLANE_TRY_VOID(read_nics(table, machine));
         return machine;
     }
@@ -166,6 +167,17 @@ class Reader {
 
     Expected<void, Error> read_images(TomlTable const& table, MachineFile& machine) {
         auto const kernel = BACKPLANE_TRY(table.text("kernel"));
+        auto const firmware = BACKPLANE_TRY(table.text("firmware"));
+        if (firmware) {
+            for (std::string_view other : {"kernel", "initrd", "boot"}) {
+                if (BACKPLANE_TRY(table.text(other)))
+                    return Unexpected{table.error_at(other, "the machine has a firmware; expected only one of the two")};
+            }
+            machine.firmware = in_folder(*firmware);
+            auto const bytes = readable_file_bytes(*machine.firmware);
+            if (!bytes) return Unexpected{table.error_at("firmware", printable(bytes.error().message))};
+            return {};
+        }
         if (!kernel) return Unexpected{table.error_at("kernel", "no kernel; expected kernel = \"FILE\"")};
         machine.kernel = in_folder(*kernel);
         auto const initrd = BACKPLANE_TRY(table.text("initrd"));
@@ -260,6 +272,11 @@ Expected<RackFile, Error> read_rack_file(Path const& path) {
 }
 
 std::optional<FileProblem> find_file_problem(MachineFile const& machine) {
+    if (machine.firmware) {
+        auto const firmware_bytes = readable_file_bytes(*machine.firmware);
+        if (!firmware_bytes) return FileProblem{"firmware", printable(firmware_bytes.error().message)};
+        return std::nullopt;
+    }
     auto const kernel_bytes = readable_file_bytes(machine.kernel);
     if (!kernel_bytes) return FileProblem{"kernel", printable(kernel_bytes.error().message)};
     // A compressed kernel needs more than its file; what is sure here is that it needs no less.
@@ -281,8 +298,8 @@ std::string rack_summary(RackFile const& rack) {
     std::string text = fmt::format("rack: engine sim, virtual time, {} instructions a second, quantum {}, seed {}\n",
                                    rack.instructions_per_second, duration_text(rack.quantum), rack.seed);
     for (MachineFile const& machine : rack.machines) {
-        text += fmt::format("machine {}: memory {}, kernel {}", machine.name, memory_text(machine.memory_bytes),
-                            machine.kernel.string());
+        text += fmt::format("machine {}: memory {}, {} {}", machine.name, memory_text(machine.memory_bytes),
+                            machine.firmware ? "firmware" : "kernel", machine.firmware.value_or(machine.kernel).string());
         if (machine.initrd) text += fmt::format(", initrd {}", machine.initrd->string());
         text += '\n';
         for (std::size_t i = 0; i < machine.nics.size(); ++i) {

@@ -46,12 +46,14 @@ struct MachineFile {
     std::string name;
     std::uint64_t memory_bytes{kDefaultMemoryBytes};
     std::uint32_t cpu_count{1};
-    std::filesystem::path kernel;
+    std::filesystem::path kernel;                   ///< empty when there is a firmware
+    std::optional<std::filesystem::path> firmware;  ///< a flat image; it finds out itself what to start
     std::optional<std::filesystem::path> initrd;
     std::string command_line{kDefaultCommandLine};
     BootProtocol boot{BootProtocol::automatic};
     AcpiPlatform acpi{AcpiPlatform::reduced};
     bool has_debug_exit{false};
+    bool has_debug_console{false};
     std::vector<NicFile> nics;
 };
 

@@ -23,8 +23,8 @@ constexpr PciIdentity kBridgeIdentity{
     .device = 0x1237,
     .class_code = 0x06'0000,
     .revision = 2,
-    .subsystem_vendor = 0,
-    .subsystem = 0,
+    .subsystem_vendor = 0x1af4,  // firmware that is made for QEMU's boards looks for these two before it uses fw_cfg
+    .subsystem = 0x1100,
     .interrupt_pin = 0,
 };
 
