@@ -69,9 +69,7 @@ std::uint64_t code_breakpoints_at(CpuState const& state, std::uint64_t linear) {
 }
 }  // namespace
 
-bool Cpu::stops_at(std::uint64_t rip) const {
-    return code_breakpoints_at(state_, segment_linear_of_code(rip)) != 0;
-}
+bool Cpu::stops_at(std::uint64_t rip) const { return code_breakpoints_at(state_, segment_linear_of_code(rip)) != 0; }
 
 /// At least 1: whether the first instruction stops is another question.
 std::uint32_t Cpu::count_before_breakpoint(Trace const& trace) const {

@@ -16,7 +16,9 @@ bool Cpu::is_in_code(Segment const& code, std::uint64_t target) const {
 std::optional<Segment> Cpu::code_segment_for(std::uint16_t selector, std::uint64_t descriptor) {
     std::uint32_t const code = error_code_of(selector);
     Segment segment = segment_from(selector, descriptor);
-    bool const allowed = is_code(segment) && (is_conforming(segment) ? segment.dpl <= cpl() : segment.dpl == cpl() && rpl_of(selector) <= cpl());
+    bool const allowed =
+        is_code(segment) &&
+        (is_conforming(segment) ? segment.dpl <= cpl() : segment.dpl == cpl() && rpl_of(selector) <= cpl());
     bool const both_sizes = long_mode_active() && segment.long_mode && segment.big;
     if (!allowed || both_sizes) {
         fault(ExceptionVector::general_protection, code);
@@ -38,7 +40,8 @@ Op const* Cpu::far_call(Op const* op, std::uint16_t selector, std::uint64_t offs
     return far_transfer(op, selector, offset, operand_bytes, FarKind::call);
 }
 
-Op const* Cpu::far_transfer(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes, FarKind kind) {
+Op const* Cpu::far_transfer(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes,
+                            FarKind kind) {
     if (real_addressing()) return far_transfer_real(op, selector, offset, operand_bytes, kind);
     if (is_null(selector)) return raise(op, ExceptionVector::general_protection);
     auto const descriptor = read_descriptor(selector, ExceptionVector::general_protection);
@@ -54,11 +57,14 @@ Op const* Cpu::far_transfer(Op const* op, std::uint16_t selector, std::uint64_t 
 }
 
 // [SDM3A] 20.1.1. The limit is that of the cached descriptor, as for every fetch.
-Op const* Cpu::far_transfer_real(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes, FarKind kind) {
+Op const* Cpu::far_transfer_real(Op const* op, std::uint16_t selector, std::uint64_t offset, unsigned operand_bytes,
+                                 FarKind kind) {
     if (offset > state_.segments[cs].limit) return raise(op, ExceptionVector::general_protection);
     if (kind == FarKind::call) {
         Stack stack = current_stack();
-        if (!push_to(stack, state_.segments[cs].selector, operand_bytes) || !push_to(stack, next_rip(op), operand_bytes)) return leave(op);
+        if (!push_to(stack, state_.segments[cs].selector, operand_bytes) ||
+            !push_to(stack, next_rip(op), operand_bytes))
+            return leave(op);
         adopt_stack(stack);
     }
     set_real_segment(cs, selector);
@@ -98,7 +104,8 @@ Op const* Cpu::through_call_gate(Op const* op, std::uint16_t gate_selector, Gate
     if (long_mode_active()) {
         auto const high = read_descriptor_high(gate_selector);
         if (!high) return leave(op);
-        if ((*high >> 40 & 31) != 0) return raise(op, ExceptionVector::general_protection, error_code_of(gate_selector));
+        if ((*high >> 40 & 31) != 0)
+            return raise(op, ExceptionVector::general_protection, error_code_of(gate_selector));
         target |= *high << 32;
     } else if (gate.type == kTypeCallGate16) {
         target &= 0xffff;
@@ -132,7 +139,8 @@ Op const* Cpu::call_inner(Op const* op, Gate const& gate, Segment code, std::uin
     if (!long_mode_active()) {
         for (unsigned i = gate.parameter_count; i-- != 0;) {
             std::uint32_t parameter = 0;
-            if (!load_bytes(stack_address(stack_pointer_plus(std::uint64_t{i} * bytes), bytes), &parameter, bytes)) return leave_stack(op);
+            if (!load_bytes(stack_address(stack_pointer_plus(std::uint64_t{i} * bytes), bytes), &parameter, bytes))
+                return leave_stack(op);
             if (!push(parameter)) return leave(op);
         }
     }
@@ -160,7 +168,8 @@ std::optional<Cpu::Stack> Cpu::inner_stack_long(unsigned level) {
 
 Op const* Cpu::through_task(Op const* op, std::uint16_t selector, FarKind kind) {
     rip_ = rip_of(op);
-    if (!switch_task(selector, kind == FarKind::call ? TaskCause::call : TaskCause::jump, next_rip(op), 0)) return leave(op);
+    if (!switch_task(selector, kind == FarKind::call ? TaskCause::call : TaskCause::jump, next_rip(op), 0))
+        return leave(op);
     return nullptr;
 }
 
@@ -175,7 +184,8 @@ bool Cpu::check_return_code(std::uint16_t selector, Segment& code) {
     if (!descriptor) return false;
     code = segment_from(selector, *descriptor);
     bool const allowed = is_code(code) && (is_conforming(code) ? code.dpl <= level : code.dpl == level);
-    if (!allowed || (long_mode_active() && code.long_mode && code.big)) return fault(ExceptionVector::general_protection, error);
+    if (!allowed || (long_mode_active() && code.long_mode && code.big))
+        return fault(ExceptionVector::general_protection, error);
     if (!code.present) return fault(ExceptionVector::segment_not_present, error);
     mark_accessed(selector, *descriptor);
     return true;
@@ -196,7 +206,8 @@ bool Cpu::check_return_stack(std::uint16_t selector, Segment const& code, Segmen
     auto const descriptor = read_descriptor(selector, ExceptionVector::general_protection);
     if (!descriptor) return false;
     stack = segment_from(selector, *descriptor);
-    if (rpl_of(selector) != level || !is_writable_data(stack) || stack.dpl != level) return fault(ExceptionVector::general_protection, error);
+    if (rpl_of(selector) != level || !is_writable_data(stack) || stack.dpl != level)
+        return fault(ExceptionVector::general_protection, error);
     if (!stack.present) return fault(ExceptionVector::stack_fault, error);
     mark_accessed(selector, *descriptor);
     return true;

@@ -30,7 +30,8 @@ Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
     std::uint64_t frame[5]{};  // rip, cs, rflags, rsp, ss
     if (!peek(*this, frame, 0, 3, operand_bytes)) return leave_stack(op);
     if (real_addressing()) return return_in_real_mode(op, {frame[0], frame[1], frame[2]}, operand_bytes);
-    bool const to_8086 = !long_mode_active() && cpl() == 0 && operand_bytes == 4 && (frame[2] & rflags::kVirtual8086) != 0;
+    bool const to_8086 =
+        !long_mode_active() && cpl() == 0 && operand_bytes == 4 && (frame[2] & rflags::kVirtual8086) != 0;
     if (to_8086) return return_to_virtual_8086(op, {frame[0], frame[1], frame[2]});
 
     auto const selector = static_cast<std::uint16_t>(frame[1]);

@@ -80,7 +80,8 @@ bool Cpu::switch_task(std::uint16_t selector, TaskCause cause, std::uint64_t nex
         return false;
     }
     // A bad selector in the link of a returning task is #TS, anywhere else #GP ([SDM3A] table 7-1).
-    ExceptionVector const bad = cause == TaskCause::iret ? ExceptionVector::invalid_tss : ExceptionVector::general_protection;
+    ExceptionVector const bad =
+        cause == TaskCause::iret ? ExceptionVector::invalid_tss : ExceptionVector::general_protection;
     std::uint32_t const code = error_code_of(selector) | external;
     if (is_null(selector) || is_local(selector)) return fault(bad, code);
     auto const descriptor = read_descriptor(selector, bad);
@@ -132,7 +133,8 @@ bool Cpu::mark_busy(std::uint16_t selector, BusyBit bit) {
     std::uint64_t const where = state_.gdtr.base + (selector & ~std::uint64_t{7});
     auto const descriptor = load_system<std::uint64_t>(where);
     if (!descriptor.ok) return false;
-    return store_system<std::uint64_t>(where, bit == BusyBit::set ? descriptor.value | kBusy : descriptor.value & ~kBusy);
+    return store_system<std::uint64_t>(where,
+                                       bit == BusyBit::set ? descriptor.value | kBusy : descriptor.value & ~kBusy);
 }
 
 /// From here on the new task runs; a fault stays pending in it.
@@ -201,9 +203,11 @@ bool Cpu::load_task_segment(SegmentName name, std::uint16_t selector) {
     else if (name == ss)
         fits = is_writable_data(segment) && segment.dpl == level && rpl_of(selector) == level;
     else
-        fits = is_readable(segment) && (is_conforming(segment) || (segment.dpl >= level && segment.dpl >= rpl_of(selector)));
+        fits = is_readable(segment) &&
+               (is_conforming(segment) || (segment.dpl >= level && segment.dpl >= rpl_of(selector)));
     if (!fits) return fault(ExceptionVector::invalid_tss, code);
-    if (!segment.present) return fault(name == ss ? ExceptionVector::stack_fault : ExceptionVector::segment_not_present, code);
+    if (!segment.present)
+        return fault(name == ss ? ExceptionVector::stack_fault : ExceptionVector::segment_not_present, code);
     mark_accessed(selector, *descriptor);
     state_.segments[name] = segment;
     return true;
