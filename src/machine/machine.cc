@@ -14,6 +14,7 @@ namespace backplane {
 namespace {
 
 constexpr unsigned kFirstNicSlot = 3;
+constexpr unsigned kQueueSlot = 31;  // the last one: nothing else moves when a rack gets queues
 constexpr std::uint32_t kPciPortBase = 0xc000;
 constexpr std::uint32_t kPciPortCount = 0x4000;
 
@@ -91,6 +92,10 @@ Expected<void, Error> Machine::assemble() {
                                             .has_debug_console = settings_.has_debug_console,
                                             .has_fw_cfg = settings_.has_firmware}));
     for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, nics_[i]->function()));
+    if (settings_.queue) {
+        queue_ = BACKPLANE_TRY(QueueDevice::create(*settings_.queue, memory_.pool(), clock_));
+        BACKPLANE_TRY_VOID(pci_.plug(kQueueSlot, *queue_));
+    }
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
 
@@ -147,6 +152,7 @@ void Machine::hold_if_stopped(VirtualizationEvent const& event) {
 }
 
 void Machine::handle(VirtualizationEvent const& event) {
+    if (queue_) queue_->notice_exit();
     if (exit_hook_) exit_hook_(event);
     hold_if_stopped(event);
     switch (event.kind) {

@@ -20,6 +20,7 @@
 #include "device/byte_port.h"
 #include "device/network_card.h"
 #include "device/pci/host.h"
+#include "device/queue/queue_device.h"
 #include "device/uart/uart16550.h"
 #include "engine/sim/sim_engine.h"
 #include "interrupt/apic_fabric.h"
@@ -43,6 +44,7 @@ struct MachineSettings {
     std::uint64_t instructions_per_second;
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
     std::vector<NicSettings> nics;
+    std::optional<QueueDeviceSettings> queue{};  ///< for messages to other machines
     AcpiPlatform acpi{AcpiPlatform::reduced};
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
     bool has_debug_console{false};  ///< what is written to port 0x402 goes to the console
@@ -107,6 +109,8 @@ class Machine {
     [[nodiscard]] Board& board() { return board_; }
 
     [[nodiscard]] Uart16550& serial() { return serial_; }
+    /// Null when the machine has none.
+    [[nodiscard]] QueueDevice* queue() { return queue_.get(); }
     [[nodiscard]] std::size_t nic_count() const { return nics_.size(); }
     [[nodiscard]] NetworkCard& nic(std::size_t index) { return *nics_[index]; }
     [[nodiscard]] NetworkCard const& nic(std::size_t index) const { return *nics_[index]; }
@@ -137,6 +141,7 @@ class Machine {
     Uart16550 serial_;
     PciHost pci_;
     std::vector<std::unique_ptr<NetworkCard>> nics_;
+    std::unique_ptr<QueueDevice> queue_;
     TraceCache traces_;
     SimEngine engine_;
 

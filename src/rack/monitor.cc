@@ -15,6 +15,8 @@ Ticks Monitor::next_event() const {
     Ticks earliest = Ticks::never();
     for (Machine const* machine : machines_) earliest = std::min(earliest, machine->next_event());
     for (Link const* link : links_) earliest = std::min(earliest, link->has_work() ? now_ : link->next_deadline());
+    if (exchange_ != nullptr)
+        earliest = std::min(earliest, exchange_->has_work() ? now_ : exchange_->next_deadline());
     return earliest;
 }
 
@@ -32,6 +34,13 @@ void Monitor::run_to_barrier(Ticks limit) {
     now_ = barrier;
     ++barrier_count_;
     for (Link* link : links_) link->deliver(barrier);
+    if (exchange_ != nullptr) deliver_messages();
+}
+
+void Monitor::deliver_messages() {
+    for (std::size_t i = 0; i < machines_.size(); ++i)
+        if (machines_[i]->state() != Machine::State::running) exchange_->machine_left(MachineId{static_cast<std::uint16_t>(i)});
+    exchange_->deliver(now_);
 }
 
 }  // namespace backplane

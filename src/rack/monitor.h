@@ -10,6 +10,7 @@
 
 #include "clock/virtual_time.h"
 #include "crossover/link.h"
+#include "crossover/message_exchange.h"
 #include "machine/machine.h"
 
 namespace backplane {
@@ -18,6 +19,10 @@ class Monitor {
   public:
     /// Machines and links must outlive the monitor.
     Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum);
+
+    /// Messages between the machines' queue devices, which it knows in the order of the machines. Must outlive the
+    /// monitor.
+    void set_exchange(MessageExchange* exchange) { exchange_ = exchange; }
 
     [[nodiscard]] Ticks now() const { return now_; }
     /// True while a machine runs.
@@ -33,10 +38,12 @@ class Monitor {
     [[nodiscard]] std::uint64_t barrier_count() const { return barrier_count_; }
 
   private:
+    void deliver_messages();
     [[nodiscard]] Ticks end_of_quantum(Ticks time) const;
 
     std::vector<Machine*> machines_;
     std::vector<Link*> links_;
+    MessageExchange* exchange_{nullptr};
     Ticks quantum_;
     Ticks now_{};
     std::optional<Ticks> open_barrier_;  // begun, and not reached by a machine that is held

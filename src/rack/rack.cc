@@ -46,6 +46,7 @@ struct Rack::Parts {
     std::vector<std::unique_ptr<LinkCapture>> captures;  // one a link; null without
     std::vector<std::vector<std::string>> port_names;    // of each link, in the order of its ports
     std::vector<std::unique_ptr<Link>> links;
+    std::optional<MessageExchange> exchange;
     std::optional<Monitor> monitor;
     std::optional<Ending> ending;
     bool input_taken{false};
@@ -56,6 +57,8 @@ struct Rack::Parts {
                                                       std::map<std::string, KernelImage>& kernels);
     [[nodiscard]] Expected<void, Error> build_machine(MachineFile const& machine_file, std::map<std::string, KernelImage>& kernels);
     [[nodiscard]] Expected<void, Error> plug_in();
+    [[nodiscard]] std::uint64_t queue_frames() const;
+    [[nodiscard]] Expected<void, Error> connect_queues();
     void attach_nic(std::size_t machine, std::size_t nic);
     [[nodiscard]] Expected<void, Error> start_capture(std::size_t link);
     void pass_input();
@@ -63,6 +66,7 @@ struct Rack::Parts {
     [[nodiscard]] bool only_input_can_help() const;
     [[nodiscard]] MachineReport machine_report(std::size_t index) const;
     [[nodiscard]] LinkSummary link_summary(std::size_t index) const;
+    [[nodiscard]] QueueSummary queue_summary() const;
 };
 
 Rack::Rack(std::unique_ptr<Parts> parts) : parts_{std::move(parts)} {}
@@ -76,12 +80,43 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     return std::unique_ptr<Rack>{new Rack{std::move(parts)}};
 }
 
+namespace {
+
+QueueDeviceSettings queue_settings(QueueFile const& queue, std::size_t machine_count) {
+    return {.page_count = queue.window_bytes / kPageBytes,
+            .peer_count = static_cast<std::uint32_t>(machine_count),
+            .transfer = static_cast<std::uint32_t>(queue.options.transfer)};
+}
+
+}  // namespace
+
+std::uint64_t Rack::Parts::queue_frames() const {
+    if (!file.queue) return 0;
+    auto const count = static_cast<std::uint32_t>(file.machines.size());
+    std::uint64_t const pages = file.queue->window_bytes / kPageBytes;
+    return count * (QueueDevice::own_frames(count) + MessageExchange::frames_needed(pages, file.queue->options));
+}
+
+Expected<void, Error> Rack::Parts::connect_queues() {
+    if (!file.queue) return {};
+    exchange.emplace(file.queue->options, *pool);
+    for (auto const& machine : machines) BACKPLANE_TRY_VOID(exchange->attach(machine->queue()->port(), machine->name()));
+    for (QueueRule const& rule : file.queue->rules) {
+        exchange->allow(MachineId{static_cast<std::uint16_t>(rule.from)}, MachineId{static_cast<std::uint16_t>(rule.to)},
+                        rule.calls);
+    }
+    exchange->publish();
+    monitor->set_exchange(&*exchange);
+    return {};
+}
+
 Expected<void, Error> Rack::Parts::build() {
     std::uint64_t frames = 0;
     for (MachineFile const& machine : file.machines) {
         BACKPLANE_TRY_VOID(check_memory_size(machine.memory_bytes));
         frames += frames_of(machine);
     }
+    frames += queue_frames();
     pool.emplace(BACKPLANE_TRY(FramePool::create(frames)));
     // Machines with the same kernel unpack it once.
     std::map<std::string, KernelImage> kernels;
@@ -125,6 +160,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .has_debug_console = machine_file.has_debug_console,
                              .has_firmware = machine_file.firmware.has_value()};
     for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
+    if (file.queue) settings.queue = queue_settings(*file.queue, file.machines.size());
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
     auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, console != nullptr ? *console : null_sink));
     BACKPLANE_TRY_VOID(start_machine(*machine, machine_file, kernels));
@@ -186,7 +222,7 @@ Expected<void, Error> Rack::Parts::plug_in() {
         all_links.push_back(link.get());
     }
     monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum);
-    return {};
+    return connect_queues();
 }
 
 void Rack::Parts::pass_input() {
@@ -327,6 +363,18 @@ LinkSummary Rack::Parts::link_summary(std::size_t index) const {
     return out;
 }
 
+QueueSummary Rack::Parts::queue_summary() const {
+    QueueSummary out;
+    out.transfer = transfer_mode_text(exchange->transfer());
+    for (std::size_t i = 0; i < exchange->machine_count(); ++i)
+        out.machines.push_back(exchange->report(MachineId{static_cast<std::uint16_t>(i)}));
+    Ownership::Counters const& counters = exchange->ownership().counters();
+    out.pages = {{"donated", counters.donated_pages}, {"lent", counters.lent_pages},
+                 {"shared", counters.shared_pages},   {"copied", counters.copied_pages},
+                 {"returned", counters.returned_pages}};
+    return out;
+}
+
 RackReport Rack::report() const {
     Parts const& p = *parts_;
     RackReport out;
@@ -336,6 +384,7 @@ RackReport Rack::report() const {
     out.virtual_time = p.monitor->now();
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
     for (std::size_t i = 0; i < p.links.size(); ++i) out.links.push_back(p.link_summary(i));
+    if (p.exchange) out.queue = p.queue_summary();
     return out;
 }
 

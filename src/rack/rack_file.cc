@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -33,7 +34,7 @@ constexpr std::size_t kMaxLinks = 1024;
 constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame numbers have 32 bits: 16T in all
 constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
 
-constexpr std::array<std::string_view, 3> kTopKeys{"rack", "machine", "link"};
+constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
 constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
 constexpr std::array<std::string_view, 11> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic"};
@@ -58,6 +59,9 @@ class Reader {
         BACKPLANE_TRY_VOID(read_rack(top));
         BACKPLANE_TRY_VOID(read_links(top));
         BACKPLANE_TRY_VOID(read_machines(top));
+        std::vector<std::string> names;
+        for (MachineFile const& machine : rack_.machines) names.push_back(machine.name);
+        rack_.queue = BACKPLANE_TRY(read_queue(top, names));
         BACKPLANE_TRY_VOID(finish_links(top));
         return std::move(rack_);
     }
@@ -294,6 +298,16 @@ std::string_view model_text(NicModel model) { return model == NicModel::e1000 ? 
 
 std::string_view completion_text(Completion completion) { return completion == Completion::landed ? "landed" : "read"; }
 
+namespace {
+
+std::size_t talking_pairs(QueueFile const& queue) {
+    std::set<std::pair<std::uint32_t, std::uint32_t>> pairs;
+    for (QueueRule const& rule : queue.rules) pairs.emplace(rule.from, rule.to);
+    return pairs.size();
+}
+
+}  // namespace
+
 std::string rack_summary(RackFile const& rack) {
     std::string text = fmt::format("rack: engine sim, virtual time, {} instructions a second, quantum {}, seed {}\n",
                                    rack.instructions_per_second, duration_text(rack.quantum), rack.seed);
@@ -310,6 +324,11 @@ std::string rack_summary(RackFile const& rack) {
     for (LinkFile const& link : rack.links) {
         text += fmt::format("link {}: completion {}, wait {}{}\n", link.name, completion_text(link.completion),
                             duration_text(link.wait), link_summary_text(link));
+    }
+    if (rack.queue) {
+        text += fmt::format("queue: transfer {}, window {}K a machine, {} pairs of machines may talk\n",
+                            transfer_mode_text(rack.queue->options.transfer), rack.queue->window_bytes >> 10,
+                            talking_pairs(*rack.queue));
     }
     return text;
 }

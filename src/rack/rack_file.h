@@ -18,6 +18,7 @@
 #include "clock/virtual_time.h"
 #include "crossover/link.h"
 #include "device/frame_port.h"
+#include "rack/queue_file.h"
 #include "device/network_card.h"
 #include "machine/acpi_tables.h"
 
@@ -84,6 +85,7 @@ struct RackFile {
     Ticks quantum{microseconds(100)};   ///< how long machines run between two barriers (delivery rule)
     std::vector<MachineFile> machines;  ///< in the order of the file; never empty after reading
     std::vector<LinkFile> links;        ///< likewise
+    std::optional<QueueFile> queue;     ///< every machine has a queue device, or none
 };
 
 /// Reads and checks the file at `path`. Relative paths in it are relative to the file's folder.

@@ -169,6 +169,30 @@ std::string link_notes(RackReport const& report) {
     return text;
 }
 
+std::string queue_table(RackReport const& report) {
+    if (!report.queue) return "";
+    Table table{{{"queue", Align::left},
+                 {"sent", Align::right},
+                 {"bytes", Align::right},
+                 {"received", Align::right},
+                 {"natural", Align::right},
+                 {"immediate", Align::right},
+                 {"registers", Align::right},
+                 {"denied", Align::right},
+                 {"busy", Align::right},
+                 {"expired", Align::right}}};
+    for (QueueReport const& machine : report.queue->machines) {
+        table.add({machine.machine, fmt::to_string(machine.sent_messages), fmt::to_string(machine.sent_bytes),
+                   fmt::to_string(machine.received_messages), fmt::to_string(machine.natural),
+                   fmt::to_string(machine.immediate), fmt::to_string(machine.registers),
+                   fmt::to_string(machine.denied), fmt::to_string(machine.busy), fmt::to_string(machine.expired)});
+    }
+    std::string pages;
+    for (auto const& [what, count] : report.queue->pages)
+        pages += fmt::format("{}{} {}", pages.empty() ? "" : ", ", count, what);
+    return fmt::format("\n{}pages, transfer {}: {}\n", table.text(), report.queue->transfer, pages);
+}
+
 std::string_view ending_sentence(Ending ending) {
     switch (ending) {
         case Ending::all_off:
@@ -221,6 +245,26 @@ Json machine_json(MachineReport const& machine) {
     json["unclaimed_accesses"] = machine.unclaimed_accesses;
     json["nics"] = Json::array();
     for (NicReport const& nic : machine.nics) json["nics"].push_back(nic_json(nic));
+    return json;
+}
+
+Json queue_json(QueueSummary const& queue) {
+    Json pages = Json::object();
+    for (auto const& [what, count] : queue.pages) pages[token(what)] = count;
+    Json json{{"transfer", queue.transfer}, {"pages", pages}, {"machines", Json::array()}};
+    for (QueueReport const& machine : queue.machines) {
+        json["machines"].push_back({{"name", machine.machine},
+                                    {"sent_messages", machine.sent_messages},
+                                    {"sent_bytes", machine.sent_bytes},
+                                    {"received_messages", machine.received_messages},
+                                    {"received_bytes", machine.received_bytes},
+                                    {"natural", machine.natural},
+                                    {"immediate", machine.immediate},
+                                    {"registers", machine.registers},
+                                    {"denied", machine.denied},
+                                    {"busy", machine.busy},
+                                    {"expired", machine.expired}});
+    }
     return json;
 }
 
@@ -291,7 +335,8 @@ std::string human_report(RackReport const& report) {
         fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, {}\n\n",
                     ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed,
                     report.is_repeatable ? "repeatable" : "not repeatable (input from outside)");
-    text += machine_table(report) + nic_table(report) + link_table(report) + link_notes(report);
+    text += machine_table(report) + nic_table(report) + link_table(report) + link_notes(report) +
+            queue_table(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB\n", seconds(report.host.wall_ns),
                         seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20);
     return text;
@@ -310,6 +355,7 @@ std::string json_report(RackReport const& report) {
               {"links", Json::array()}};
     for (MachineReport const& machine : report.machines) json["machines"].push_back(machine_json(machine));
     for (LinkSummary const& link : report.links) json["links"].push_back(link_json(link));
+    if (report.queue) json["queue"] = queue_json(*report.queue);
     json["host"] = {{"wall_ns", report.host.wall_ns},
                     {"cpu_ns", report.host.cpu_ns},
                     {"peak_resident_bytes", report.host.peak_resident_bytes}};

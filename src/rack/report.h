@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "clock/virtual_time.h"
+#include "crossover/message_exchange.h"
 #include "device/frame_port.h"
 
 namespace backplane {
@@ -88,6 +89,13 @@ struct HostReport {
     std::uint64_t peak_resident_bytes{0};
 };
 
+/// The queue devices of all machines.
+struct QueueSummary {
+    std::string transfer;  ///< "remap", "cow", "shared" or "copy"
+    std::vector<QueueReport> machines;
+    std::vector<std::pair<std::string, std::uint64_t>> pages;  ///< (what happened to them, pages)
+};
+
 struct RackReport {
     Ending ending{Ending::all_off};
     std::string engine{"sim"};
@@ -97,6 +105,7 @@ struct RackReport {
     Ticks virtual_time{};
     std::vector<MachineReport> machines;
     std::vector<LinkSummary> links;
+    std::optional<QueueSummary> queue;
     HostReport host;
 };
 
