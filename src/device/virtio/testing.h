@@ -1,6 +1,7 @@
 // What the tests and the fuzzer of this folder share: a machine's memory, its driver's side of the rings, a wire.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -140,11 +141,12 @@ inline std::vector<std::uint8_t> bytes_in(Frame const& frame) {
 }
 
 inline std::vector<std::uint8_t> make_frame(std::size_t count, MacAddress const& to = kMac, std::uint8_t seed = 3) {
-    std::vector<std::uint8_t> frame(count);
-    for (std::size_t i = 0; i < count; ++i) frame[i] = static_cast<std::uint8_t>(i * 7 + seed);
+    std::vector<std::uint8_t> frame(std::max<std::size_t>(count, 14));
+    for (std::size_t i = 0; i < frame.size(); ++i) frame[i] = static_cast<std::uint8_t>(i * 7 + seed);
     std::memcpy(frame.data(), to.data(), to.size());
     frame[12] = 0x88;
     frame[13] = 0xB5;  // local experimental
+    frame.resize(count);
     return frame;
 }
 
