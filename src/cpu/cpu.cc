@@ -204,7 +204,7 @@ Op const* Cpu::go_slow(std::uint64_t target, unsigned successor) {
         return raise(&trace_->ops[trace_->count - 1], ExceptionVector::general_protection);
     // A link can be made only inside the page: elsewhere the mapping may change between two visits.
     std::uint64_t const start = slot_[kCodeSlot];
-    bool const linkable = mode_ == CodeMode::bits64 || mode_ == CodeMode::bits32;
+    bool const linkable = tier_ == nullptr && (mode_ == CodeMode::bits64 || mode_ == CodeMode::bits32);
     bool const same_page = linkable && (target ^ start) < kPageBytes && trace_->second_page == Trace::kNoPage;
     pending_link_ = same_page && trace_->cost != Trace::kInvalid && trace_->links[successor]->cost == Trace::kInvalid
                         ? &trace_->links[successor]
@@ -218,19 +218,30 @@ Op const* Cpu::go_slow(std::uint64_t target, unsigned successor) {
 
 TlbSet& Cpu::set_for(bool system) { return system ? supervisor_tlb_ : *tlb_; }
 
+void Cpu::set_tier(CodeTier* tier) {
+    tier_ = tier;
+    traces_.set_tier(tier);
+}
+
 void Cpu::flush_tlb() {
+    if (tier_ != nullptr) {
+        tier_->view_unmapped(CodeView::user);
+        tier_->view_unmapped(CodeView::supervisor);
+    }
     user_tlb_.flush();
     supervisor_tlb_.flush();
     supervisor_ac_tlb_.flush();
 }
 
 void Cpu::flush_tlb_non_global() {
+    if (tier_ != nullptr) tier_->view_unmapped(CodeView::user);
     user_tlb_.flush_non_global();
     supervisor_tlb_.flush_non_global();
     supervisor_ac_tlb_.flush_non_global();
 }
 
 void Cpu::flush_tlb_page(std::uint64_t address) {
+    if (tier_ != nullptr) tier_->page_unmapped(address);
     user_tlb_.flush_page(address);
     supervisor_tlb_.flush_page(address);
     supervisor_ac_tlb_.flush_page(address);

@@ -18,10 +18,13 @@
 #include "clock/machine_clock.h"
 #include "clock/time_stamp_counter.h"
 #include "cpu/debug_points.h"
+#include "cpu/deferred_flags.h"
 #include "cpu/exception.h"
 #include "cpu/flags.h"
 #include "cpu/op.h"
 #include "cpu/state.h"
+#include "cpu/tier.h"
+#include "cpu/translated_state.h"
 #include "mmu/page_walk.h"
 #include "mmu/tlb.h"
 
@@ -364,6 +367,10 @@ class Cpu final : public TranslationObserver {
     void set_instruction_hook(InstructionHook hook);
     /// Why the last run ended with Leave::debug.
     [[nodiscard]] DebugStop debug_stop() const { return debug_ != nullptr ? debug_->last_stop : DebugStop{}; }
+    /// Gives hot traces to a second tier; null: everything is interpreted.
+    void set_tier(CodeTier* tier);
+    /// After how many entries a trace is given to the second tier; 1 in tests.
+    void set_hot_uses(std::uint16_t uses) { hot_uses_ = uses; }
 
     // TranslationObserver
     void drop_pages(GuestPage first, std::uint64_t count) override;
@@ -382,6 +389,8 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] char const* shutdown_cause() const { return shutdown_cause_; }
 
   private:
+    friend class JitRuntime;  // jit/: the translated code of this processor, which works on its members
+
     /// The offsets of a segment that may be accessed, both ends included; first > last: none.
     struct SegmentWindow {
         std::uint64_t first, last;
@@ -422,6 +431,7 @@ class Cpu final : public TranslationObserver {
     Trace* decode_at(std::uint64_t rip, std::uint64_t physical, std::uint64_t second_page, std::uint32_t most);
     std::optional<std::uint64_t> fetch_page(std::uint64_t address);
     void run_trace(Trace* trace);
+    [[nodiscard]] bool is_hot(Trace& trace);
     Trace* scratch_copy(Trace const& trace, std::uint32_t count);
     bool take_events();
     void clock_to(std::uint64_t instructions);
@@ -558,6 +568,10 @@ class Cpu final : public TranslationObserver {
     std::uint64_t instructions_before_run_{0};
     std::uint64_t clock_base_instructions_{0};   // the clock showed clock_base_ at this count
     Ticks clock_base_{};
+    CodeTier* tier_{nullptr};
+    std::uint16_t hot_uses_{16};  // most code of a boot runs less often than this
+    TranslatedState translated_;
+    DeferredFlags deferred_flags_{};             // what translated code left; lazy while the interpreter runs
     Trace** pending_link_{nullptr};              // a link to set once its target is found
     bool code_touched_{false};
     CpuCounters counters_{};

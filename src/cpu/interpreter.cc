@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint32_t kMaxTraceInstructions = 32;
 constexpr std::uint64_t kMaxQuota = 1U << 31;  // so that a trace's kInvalid cost is never affordable
 constexpr std::size_t kInstructionBytes = 15;
+constexpr std::uint16_t kGivenUp = 0xffff;
 }  // namespace
 
 /// The guest-physical address behind a linear address of code; empty: a page fault is pending.
@@ -131,6 +132,19 @@ std::uint32_t Cpu::count_in_segment(Trace const& trace) const {
     return count;
 }
 
+/// True when the trace has host code for the present view; counts towards that otherwise.
+bool Cpu::is_hot(Trace& trace) {
+    CodeView const view = tlb_ == &user_tlb_ ? CodeView::user : tlb_ == &supervisor_tlb_ ? CodeView::supervisor : CodeView::other;
+    if (trace.code != nullptr) return trace.code_view == static_cast<std::uint8_t>(view);
+    if (trace.uses == kGivenUp || ++trace.uses < hot_uses_ || view == CodeView::other || mode_ != CodeMode::bits64) return false;
+    if (tier_->translate(trace, view)) return true;
+    if (tier_->is_full())
+        attention_ = true;  // the dispatcher flushes before the next trace
+    else
+        trace.uses = kGivenUp;
+    return false;
+}
+
 void Cpu::run_trace(Trace* trace) {
     remaining_ -= trace->count;
     trace_ = trace;
@@ -188,6 +202,10 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
                 reason = Leave::device;
                 break;
             }
+            if (tier_ != nullptr && tier_->is_full()) {
+                pending_link_ = nullptr;
+                traces_.flush();
+            }
             bool const shadow = state_.interrupt_shadow;
             bool const trap = (state_.rflags & rflags::kTrap) != 0;
             attention_ = shadow || trap || has_code_breakpoints_ || debug_ != nullptr;
@@ -238,6 +256,8 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             unsigned const privilege_before = cpl_;
             if (part == 0)
                 fault(ExceptionVector::general_protection);  // the instruction reaches beyond the code segment
+            else if (whole && tier_ != nullptr && is_hot(*trace))
+                tier_->enter(*this, *trace);
             else
                 run_trace(whole ? trace : scratch_copy(*trace, part));
             if (debug_ != nullptr) [[unlikely]] report_retired(linear_before, privilege_before);

@@ -73,6 +73,10 @@ struct Trace {
     CodeMode mode;
     std::uint8_t count;         ///< instructions in it (also when invalid)
     Trace* bucket_next;         ///< trace cache
+    void* code;                 ///< host code of the second tier, or null
+    void* code_exit;            ///< where an entry into forgotten code is sent
+    std::uint16_t uses;         ///< entries by the dispatcher, until it is translated or given up
+    std::uint8_t code_view;     ///< CodeView that the code was made for
     Trace* links[2];            ///< traces at the direct successors: [0] fall-through, [1] taken
     Op ops[1];                  ///< count of them (more storage follows)
 

@@ -19,6 +19,8 @@ Trace* TraceCache::allocate(std::uint32_t count) {
     auto* const trace = reinterpret_cast<Trace*>(arena_.get() + arena_used_);
     arena_used_ += (bytes + alignof(Trace) - 1) / alignof(Trace) * alignof(Trace);
     trace->links[0] = trace->links[1] = &nowhere_;
+    trace->code = trace->code_exit = nullptr;
+    trace->uses = 0;
     return trace;
 }
 
@@ -52,6 +54,7 @@ void TraceCache::flush() {
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
     arena_used_ = 0;
     ++flush_count_;
+    if (tier_ != nullptr) tier_->forget_all();
 }
 
 bool TraceCache::covers(GuestPhys start, std::uint64_t bytes) const {
@@ -73,6 +76,7 @@ void TraceCache::drop(Trace* trace) {
     trace->cost = Trace::kInvalid;  // links to it fail from now on; its memory stays until the next flush
     trace->links[0] = trace->links[1] = &nowhere_;  // it may be running: what follows is looked up again
     ++dropped_count_;
+    if (trace->code != nullptr && tier_ != nullptr) tier_->forget(*trace);
     for (Trace** at = &buckets_[bucket(trace->address)]; *at != nullptr; at = &(*at)->bucket_next) {
         if (*at == trace) {
             *at = trace->bucket_next;

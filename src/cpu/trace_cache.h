@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cpu/op.h"
+#include "cpu/tier.h"
 #include "memory/page_map.h"
 
 namespace backplane {
@@ -41,6 +42,9 @@ class TraceCache final : public TranslationObserver {
 
     /// True when bytes of [start, start + bytes), within one page, belong to a trace.
     [[nodiscard]] bool covers(GuestPhys start, std::uint64_t bytes) const;
+
+    /// The second tier is told when traces die; null: there is none.
+    void set_tier(CodeTier* tier) { tier_ = tier; }
 
     /// A trace that can never be entered: what links point to until they are made.
     [[nodiscard]] Trace* nowhere() { return &nowhere_; }
@@ -76,6 +80,7 @@ class TraceCache final : public TranslationObserver {
     std::vector<Trace*> buckets_;
     std::unordered_map<std::uint64_t, CodePage> pages_;
     Trace nowhere_{};
+    CodeTier* tier_{nullptr};
     std::uint64_t flush_count_{0};
     std::uint64_t dropped_count_{0};
 };

@@ -79,6 +79,7 @@ Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settin
 }
 
 Expected<void, Error> Machine::assemble() {
+    BACKPLANE_TRY_VOID(engine_.set_tier(settings_.tier));
     for (MemoryRange const& range : ram_ranges(settings_.memory_bytes))
         BACKPLANE_TRY_VOID(memory_.add_ram(page_of(range.start), range.bytes / kPageBytes));
     BACKPLANE_TRY_VOID(bus_.attach(LocalApic::kBase, LocalApic::kBytes, local_apic_));

@@ -42,6 +42,7 @@ struct MachineSettings {
     std::string name;
     std::uint64_t memory_bytes;
     std::uint64_t instructions_per_second;
+    Tier tier{Tier::translator};
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
     std::vector<NicSettings> nics;
     std::optional<QueueDeviceSettings> queue{};  ///< for messages to other machines

@@ -46,6 +46,11 @@ class TlbTable {
         for (std::size_t i = 0; i < Size; ++i)
             if (!global_[i]) drop(i);
     }
+    /// True when the page of `address` is here as a global one.
+    [[nodiscard]] bool holds_global(std::uint64_t address) const {
+        std::size_t const index = address >> kPageShift & (Size - 1);
+        return entries_[index].tag == (address & ~kPageMask) && global_[index];
+    }
     void flush_page(std::uint64_t address) {
         std::size_t const index = address >> kPageShift & (Size - 1);
         if (entries_[index].tag == (address & ~kPageMask)) drop(index);

@@ -9,6 +9,7 @@
 #include "clock/machine_clock.h"
 #include "clock/time_stamp_counter.h"
 #include "cpu/cpu.h"
+#include "jit/translator.h"
 #include "cpu/trace_cache.h"
 #include "interrupt/apic_fabric.h"
 #include "interrupt/local_apic.h"
@@ -147,6 +148,7 @@ struct Interpreted::Machine {
     LocalApic apic;
     TraceCache traces;
     Cpu cpu;
+    std::unique_ptr<Translator> translator;
     std::optional<Fault> fault;
 };
 
@@ -154,10 +156,14 @@ Interpreted::Interpreted(std::unique_ptr<Machine> machine) : machine_{std::move(
 Interpreted::Interpreted(Interpreted&&) noexcept = default;
 Interpreted::~Interpreted() = default;
 
-Expected<Interpreted, Error> Interpreted::create() {
+Expected<Interpreted, Error> Interpreted::create(Execution execution) {
     auto machine = std::make_unique<Machine>(BACKPLANE_TRY(FramePool::create(kMemoryPages)));
     BACKPLANE_TRY_VOID(machine->memory.add_ram(GuestPage{0}, kMemoryPages));
     machine->map_pages();
+    if (execution == Execution::translator) {
+        machine->translator = BACKPLANE_TRY(Translator::create(machine->cpu));
+        machine->cpu.set_hot_uses(1);
+    }
     return Expected<Interpreted, Error>{Interpreted{std::move(machine)}};
 }
 

@@ -11,10 +11,13 @@
 
 namespace backplane::isa {
 
+/// What executes: every instruction by its handler, or translated code from the first run of each trace.
+enum class Execution : std::uint8_t { interpreter, translator };
+
 class Interpreted {
   public:
     /// Errors: the host refused memory.
-    [[nodiscard]] static Expected<Interpreted, Error> create();
+    [[nodiscard]] static Expected<Interpreted, Error> create(Execution execution);
     Interpreted(Interpreted&&) noexcept;
     ~Interpreted();
 

@@ -33,6 +33,7 @@ struct Options {
     std::uint64_t show{3};  ///< failures printed for each mnemonic
     std::optional<std::uint64_t> only_case{};
     std::vector<std::string> filter{};
+    Execution execution{Execution::interpreter};
     enum class Kinds { both, singles, blocks } kinds{Kinds::both};
     enum class List { none, forms, exclusions } list{List::none};
 };
@@ -311,9 +312,10 @@ class Test {
 // --- the command line ---------------------------------------------------------------------------------------------
 
 constexpr char const* kUsage =
-    "usage: isa [--seed N] [--cases N] [--filter WORDS] [--singles | --blocks] [--case N] [--show N]\n"
+    "usage: isa [--seed N] [--cases N] [--filter WORDS] [--singles | --blocks] [--translator] [--case N] [--show N]\n"
     "           [--forms] [--exclusions]\n"
     "  --filter   comma-separated: add, fld*, @SSE2 (one of Zydis' ISA sets, as --forms shows them)\n"
+    "  --translator  our half runs translated code from the first run of each trace on\n"
     "  --singles  one instruction a case;  --blocks  several, with jumps, loops and self-modification\n"
     "  --case     runs one case alone (same seed, filter and kind as in the run that printed it)\n"
     "  --show     failures to print for each mnemonic (default 3)\n"
@@ -344,6 +346,8 @@ std::optional<Options> parse(int count, char** words) {
             options.kinds = Options::Kinds::singles;
         else if (word == "--blocks")
             options.kinds = Options::Kinds::blocks;
+        else if (word == "--translator")
+            options.execution = Execution::translator;
         else if (word == "--forms")
             options.list = Options::List::forms;
         else if (word == "--exclusions")
@@ -388,7 +392,7 @@ int run(int count, char** words) {
     }
     auto native = Native::create(path_of_child());
     if (!native) return std::fprintf(stderr, "isa: %s\n", native.error().message.c_str()), kFailed;
-    auto interpreted = Interpreted::create();
+    auto interpreted = Interpreted::create(options->execution);
     if (!interpreted) return std::fprintf(stderr, "isa: %s\n", interpreted.error().message.c_str()), kFailed;
     return Test{*options, *native, *interpreted}.run();
 }

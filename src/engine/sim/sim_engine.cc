@@ -19,6 +19,13 @@ VirtualizationEvent SimEngine::run(std::uint64_t quota) {
     return {Kind::quota_end, result.executed};
 }
 
+Expected<void, Error> SimEngine::set_tier(Tier tier) {
+    translator_.reset();
+    if (tier == Tier::interpreter) return {};
+    translator_ = BACKPLANE_TRY(Translator::create(cpu_));
+    return {};
+}
+
 bool SimEngine::is_idle() const { return cpu_.is_halted() && !cpu_.has_wake_event(); }
 
 }  // namespace backplane

@@ -1,10 +1,19 @@
 // The full platform simulator's processor as an engine: an interpreter that needs nothing of the host.
 #pragma once
 
+#include <memory>
+
 #include "cpu/cpu.h"
 #include "engine/engine.h"
+#include "jit/translator.h"
 
 namespace backplane {
+
+/// How the simulator executes instructions.
+enum class Tier : std::uint8_t {
+    interpreter,  ///< every instruction by its handler
+    translator,   ///< hot code as host code, the rest by handlers; the same results
+};
 
 class SimEngine final : public Engine {
   public:
@@ -26,12 +35,17 @@ class SimEngine final : public Engine {
         return true;
     }
     [[nodiscard]] DebugStop debug_stop() const override { return cpu_.debug_stop(); }
+    /// Errors: the host gives no executable memory; the engine then goes on interpreting.
+    [[nodiscard]] Expected<void, Error> set_tier(Tier tier);
+    /// Null while everything is interpreted.
+    [[nodiscard]] Translator const* translator() const { return translator_.get(); }
 
     [[nodiscard]] Cpu& cpu() { return cpu_; }
     [[nodiscard]] Cpu const& cpu() const { return cpu_; }
 
   private:
     Cpu cpu_;
+    std::unique_ptr<Translator> translator_;
 };
 
 }  // namespace backplane

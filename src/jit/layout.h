@@ -1,0 +1,48 @@
+// Where translated code finds what it needs: registers of the host for registers of the guest, and distances from the
+// state pointer (docs/design/translator.md).
+//
+//   guest RAX RCX RDX RBX RBP RSI RDI R12 R13 R14   the same registers of the host
+//   guest RSP                                       host R8
+//   guest R8 R9 R10 R11 R15                         in memory (about 7 % of instructions name one)
+//   host  R9 R10 R11                                scratch; host R15 the state pointer, host RSP the host's stack
+//   guest XMM0..15                                  the same registers, loaded when first needed
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "cpu/state.h"
+
+namespace backplane::jit {
+
+/// The host register (its number) of a guest register, or kInMemory.
+inline constexpr std::uint8_t kInMemory = 0xff;
+inline constexpr std::array<std::uint8_t, 16> kHostOf{0, 1, 2, 3, 8, 5, 6, 7, kInMemory, kInMemory, kInMemory, kInMemory, 12, 13, 14, kInMemory};
+
+inline constexpr int kScratchA = 9;   ///< linear address of a memory operand, or a jump's target
+inline constexpr int kScratchB = 10;
+inline constexpr int kScratchC = 11;  ///< host address minus linear address
+inline constexpr int kState = 15;
+
+/// Distances from the Cpu object, in bytes.
+struct Offsets {
+    std::int32_t slots;
+    std::int32_t segment_bases;
+    std::int32_t read_tlb[2];   ///< by view: user, supervisor
+    std::int32_t write_tlb[2];
+    std::int32_t remaining;
+    std::int32_t flags_a, flags_b, flags_kind, flags_has_carry, flags_has_overflow, flags_has_zero;
+    std::int32_t flags_base_carry, flags_carry, flags_overflow, flags_zero;
+    std::int32_t xmm;
+    std::int32_t rip;
+    std::int32_t page_address, temporary, temporary_flags, call_target, xmm_loaded, link;
+    std::int32_t jumps[2];
+};
+
+/// A direct jump that may be patched to its target's code.
+struct Link {
+    std::uint8_t* jump;           ///< the E9 of a jmp rel32
+    std::uint64_t physical_page;  ///< of the block that it is in; the target must lie there as well
+};
+
+}  // namespace backplane::jit

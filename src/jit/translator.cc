@@ -1,0 +1,430 @@
+#include "jit/translator.h"
+
+#define XBYAK_NO_EXCEPTION
+#include <sys/mman.h>
+#include <xbyak/xbyak.h>
+
+#include <cerrno>
+#include <cstddef>
+
+#include "bus/bus.h"
+#include "cpu/cpu.h"
+#include "cpu/mxcsr.h"
+
+namespace backplane {
+
+/// What translated code calls, and the only code outside cpu/ that sees a Cpu's members.
+class JitRuntime {
+  public:
+    struct Resolved {
+        std::uint64_t addend;
+        std::uint64_t ok;
+    };
+
+    static jit::Offsets offsets(Cpu& cpu) {
+        auto const at = [&](auto const& member) {
+            return static_cast<std::int32_t>(reinterpret_cast<char const*>(&member) - reinterpret_cast<char const*>(&cpu));
+        };
+        jit::Offsets o{};
+        o.slots = at(cpu.slot_);
+        o.segment_bases = at(cpu.segment_base_);
+        TlbSet* const views[2] = {&cpu.user_tlb_, &cpu.supervisor_tlb_};
+        for (unsigned view = 0; view < 2; ++view) {
+            o.read_tlb[view] = at(views[view]->read.slot(0));
+            o.write_tlb[view] = at(views[view]->write.slot(0));
+            o.jumps[view] = at(cpu.translated_.jumps[view]);
+        }
+        o.remaining = at(cpu.remaining_);
+        DeferredFlags& flags = cpu.deferred_flags_;
+        o.flags_a = at(flags.a), o.flags_b = at(flags.b), o.flags_kind = at(flags.kind);
+        o.flags_has_carry = at(flags.has_carry), o.flags_has_overflow = at(flags.has_overflow), o.flags_has_zero = at(flags.has_zero);
+        o.flags_base_carry = at(flags.base_carry), o.flags_carry = at(flags.carry), o.flags_overflow = at(flags.overflow), o.flags_zero = at(flags.zero);
+        o.xmm = at(cpu.state_.xmm);
+        o.rip = at(cpu.rip_);
+        o.page_address = at(cpu.translated_.page_address);
+        o.temporary = at(cpu.translated_.temporary);
+        o.call_target = at(cpu.translated_.call_target);
+        o.temporary_flags = at(cpu.translated_.temporary_flags);
+        o.xmm_loaded = at(cpu.translated_.xmm_loaded);
+        o.link = at(cpu.translated_.link);
+        return o;
+    }
+
+    /// The trace that an Op stands in.
+    static Trace* trace_of(Op const* op) {
+        Op const* const first = op - op->position;
+        return reinterpret_cast<Trace*>(const_cast<char*>(reinterpret_cast<char const*>(first)) - offsetof(Trace, ops));
+    }
+    static void begin(Cpu& cpu, Op const* op) {
+        Trace* const trace = trace_of(op);
+        cpu.trace_ = trace;
+        cpu.slot_[kCodeSlot] = cpu.translated_.page_address + (trace->address & kPageMask);
+    }
+    static void leave_alone(Cpu& cpu, Op const* op) {
+        cpu.ask_to_run_alone();
+        (void)cpu.leave(op);
+    }
+
+    /// A TLB miss of translated code. Not ok: the instruction is given up, with the reason noted.
+    static Resolved resolve(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
+        std::uint32_t const bytes = what & 0xff;
+        begin(*cpu, op);
+        bool const misaligned = (what & 0x100) != 0 && (address & 15) != 0;
+        bool const crossing = (address & kPageMask) > kPageBytes - bytes;
+        // The present view may be the one with AC, whose tables translated code does not look at.
+        // A non-canonical address is #GP or #SS by the operand's segment, which the interpreter knows.
+        if (!misaligned && !crossing && Cpu::is_canonical(address)) {
+            if (auto const target = cpu->translate(address, kind, bytes, false)) {
+                if (target->host != nullptr) return {reinterpret_cast<std::uint64_t>(target->host) - address, 1};
+                cpu->ask_to_run_alone();
+            }
+            (void)cpu->leave(op);
+            return {0, 0};
+        }
+        leave_alone(*cpu, op);
+        return {0, 0};
+    }
+    static Resolved resolve_read(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what) {
+        return resolve(cpu, address, op, what, AccessKind::read);
+    }
+    static Resolved resolve_write(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what) {
+        return resolve(cpu, address, op, what, AccessKind::write);
+    }
+
+    /// Runs one handler; `pair` is a copy of `op` and a stop behind it. 0: it left the trace.
+    static std::uint64_t call_handler(Cpu* cpu, Op const* pair, Op const* op) {
+        begin(*cpu, op);
+        cpu->deferred_flags_.resolve(cpu->flags);
+        return pair->run(*cpu, pair) != nullptr ? 1 : 0;
+    }
+    /// Runs the rest of a trace in the interpreter.
+    static void run_last(Cpu* cpu, Op const* op) {
+        begin(*cpu, op);
+        cpu->deferred_flags_.resolve(cpu->flags);
+        while (op != nullptr) op = op->run(*cpu, op);
+    }
+    static void exit_alone(Cpu* cpu, Op const* op) {
+        begin(*cpu, op);
+        leave_alone(*cpu, op);
+    }
+    static std::uint64_t materialize(Cpu* cpu) {
+        cpu->deferred_flags_.resolve(cpu->flags);
+        return cpu->flags.value() | rflags::kFixed | rflags::kInterrupt;
+    }
+    /// May the guest's XMM registers be used by host instructions now? If not, the block's first instruction is left.
+    static std::uint64_t may_load_xmm(Cpu* cpu, Op const* op) {
+        bool const masked = (cpu->state_.mxcsr & mxcsr::kMasks) == mxcsr::kMasks;
+        if (cpu->simd_ok() && masked) return 1;
+        begin(*cpu, op);
+        leave_alone(*cpu, op);
+        return 0;
+    }
+
+    static void enter(Translator& t, Cpu& cpu, Trace& trace) {
+        if (t.wanted_link_ != nullptr && t.wanted_rip_ == cpu.rip_ && t.wanted_link_->physical_page == trace.address >> kPageShift)
+            t.make_link(*t.wanted_link_, trace);
+        TranslatedState& state = cpu.translated_;
+        unsigned const view = trace.code_view;
+        if (view == 0 || cpu.supervisor_tlb_.execute.holds_global(cpu.rip_)) state.remember(view, cpu.rip_, trace.code);
+        state.page_address = cpu.rip_ & ~kPageMask;
+        state.link = nullptr;
+        cpu.trace_ = &trace;
+        t.enter_code_(&cpu, trace.code);
+        cpu.deferred_flags_.resolve(cpu.flags);
+        t.wanted_link_ = static_cast<jit::Link*>(state.link);
+        t.wanted_rip_ = cpu.rip_;
+    }
+    static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
+    static ConstByteSpan code(Cpu& cpu, Trace const& trace) { return cpu.bus_.memory().readable(GuestPhys{trace.address}, trace.bytes); }
+};
+
+namespace {
+
+using namespace Xbyak::util;
+
+/// The guest registers that live in host registers, in the order in which they are saved.
+constexpr std::array<std::uint8_t, 6> kCallerSaved{rax, rcx, rdx, rsp, rsi, rdi};
+constexpr std::array<std::uint8_t, 5> kCalleeSaved{rbx, rbp, r12, r13, r14};
+
+class ThunkMaker : public Xbyak::CodeGenerator {
+  public:
+    ThunkMaker(std::uint8_t* where, std::size_t room, jit::Offsets const& offsets) : CodeGenerator{room, where}, o_{offsets} {}
+
+    using Code = std::uint8_t const*;
+
+    /// void enter(Cpu* rdi, void* code rsi)
+    Code make_enter() {
+        Code const start = here();
+        for (auto const& reg : kHostSaved) push(reg);
+        sub(Xbyak::util::rsp, 8);
+        mov(state_, Xbyak::util::rdi);
+        mov(address_, Xbyak::util::rsi);
+        load(kCallerSaved), load(kCalleeSaved);
+        jmp(address_);
+        return start;
+    }
+    /// The registers are in memory already.
+    Code make_return() {
+        Code const start = here();
+        add(Xbyak::util::rsp, 8);
+        for (auto reg = kHostSaved.rbegin(); reg != kHostSaved.rend(); ++reg) pop(*reg);
+        ret();
+        return start;
+    }
+    /// R9 = rip; with_link: R10 = Link.
+    Code make_exit(Code leave, bool with_link) {
+        Code const start = here();
+        mov(qword[state_ + o_.rip], address_);
+        if (with_link) mov(qword[state_ + o_.link], Xbyak::util::r10);
+        save(kCallerSaved), save(kCalleeSaved);
+        give_up_xmm();
+        jmp(leave);
+        return start;
+    }
+    /// R9 = linear address, R10 = Op, R11 = bytes. Returns with R11 = host minus linear.
+    Code make_slow(JitRuntime::Resolved (*function)(Cpu*, std::uint64_t, Op const*, std::uint32_t), Code leave) {
+        Code const start = here();
+        Xbyak::Label failed;
+        save(kCallerSaved);
+        save_xmm_if_loaded();
+        mov(qword[state_ + o_.temporary], address_);
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rsi, address_);
+        mov(Xbyak::util::rdx, Xbyak::util::r10);
+        mov(Xbyak::util::ecx, Xbyak::util::r11d);
+        call_aligned(reinterpret_cast<void const*>(function));
+        test(Xbyak::util::rdx, Xbyak::util::rdx);
+        jz(failed, T_NEAR);
+        mov(Xbyak::util::r11, Xbyak::util::rax);
+        load_xmm_if_loaded();
+        mov(address_, qword[state_ + o_.temporary]);
+        load(kCallerSaved);
+        ret();
+        L(failed);
+        leave_from_call(leave, true);
+        return start;
+    }
+    /// R10 = Op pair, R11 = Op.
+    Code make_call_handler(Code leave) {
+        Code const start = here();
+        Xbyak::Label failed;
+        save(kCallerSaved), save(kCalleeSaved);
+        save_xmm_if_loaded();
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rsi, Xbyak::util::r10);
+        mov(Xbyak::util::rdx, Xbyak::util::r11);
+        call_aligned(reinterpret_cast<void const*>(&JitRuntime::call_handler));
+        test(Xbyak::util::rax, Xbyak::util::rax);
+        jz(failed, T_NEAR);
+        load_xmm_if_loaded();
+        load(kCallerSaved), load(kCalleeSaved);
+        ret();
+        L(failed);
+        leave_from_call(leave, false);
+        return start;
+    }
+    /// R10 = Op; jumped to: leaves for good through a function that says how.
+    Code make_last(void (*function)(Cpu*, Op const*), Code leave) {
+        Code const start = here();
+        save(kCallerSaved), save(kCalleeSaved);
+        give_up_xmm();
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rsi, Xbyak::util::r10);
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
+        call(Xbyak::util::rax);
+        jmp(leave);
+        return start;
+    }
+    Code make_materialize() {
+        Code const start = here();
+        save(kCallerSaved);
+        save_xmm_if_loaded();
+        push(Xbyak::util::r9), push(Xbyak::util::r10), push(Xbyak::util::r11);
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::materialize));
+        call(Xbyak::util::rax);  // aligned: the return address and three registers
+        mov(qword[state_ + o_.temporary_flags], Xbyak::util::rax);
+        load_xmm_if_loaded();
+        pop(Xbyak::util::r11), pop(Xbyak::util::r10), pop(Xbyak::util::r9);
+        load(kCallerSaved);
+        push(qword[state_ + o_.temporary_flags]);
+        popfq();
+        ret();
+        return start;
+    }
+    /// R10 = the block's first Op.
+    Code make_load_xmm(Code leave) {
+        Code const start = here();
+        Xbyak::Label failed;
+        save(kCallerSaved);
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rsi, Xbyak::util::r10);
+        call_aligned(reinterpret_cast<void const*>(&JitRuntime::may_load_xmm));
+        test(Xbyak::util::rax, Xbyak::util::rax);
+        jz(failed, T_NEAR);
+        mov(byte[state_ + o_.xmm_loaded], 1);
+        load_xmm();
+        load(kCallerSaved);
+        ret();
+        L(failed);
+        leave_from_call(leave, true);
+        return start;
+    }
+
+  private:
+    Code here() {
+        align(16);
+        return getCurr();
+    }
+    template <std::size_t N>
+    void save(std::array<std::uint8_t, N> const& guests) {
+        for (std::uint8_t const guest : guests) mov(qword[state_ + (o_.slots + 8 * guest)], Xbyak::Reg64{jit::kHostOf[guest]});
+    }
+    template <std::size_t N>
+    void load(std::array<std::uint8_t, N> const& guests) {
+        for (std::uint8_t const guest : guests) mov(Xbyak::Reg64{jit::kHostOf[guest]}, qword[state_ + (o_.slots + 8 * guest)]);
+    }
+    void load_xmm() {
+        for (int i = 0; i < 16; ++i) movaps(Xbyak::Xmm{i}, xword[state_ + (o_.xmm + 16 * i)]);
+    }
+    void load_xmm_if_loaded() {
+        Xbyak::Label done;
+        cmp(byte[state_ + o_.xmm_loaded], 0);
+        je(done, T_NEAR);
+        load_xmm();
+        L(done);
+    }
+    void save_xmm_if_loaded() {
+        Xbyak::Label done;
+        cmp(byte[state_ + o_.xmm_loaded], 0);
+        je(done, T_NEAR);
+        for (int i = 0; i < 16; ++i) movaps(xword[state_ + (o_.xmm + 16 * i)], Xbyak::Xmm{i});
+        L(done);
+    }
+    void give_up_xmm() {
+        save_xmm_if_loaded();
+        mov(byte[state_ + o_.xmm_loaded], 0);
+    }
+    /// From inside a called thunk, where the stack is off by the return address.
+    void call_aligned(void const* function) {
+        sub(Xbyak::util::rsp, 8);
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
+        call(Xbyak::util::rax);
+        add(Xbyak::util::rsp, 8);
+    }
+    /// Out of a called thunk to the dispatcher; XMM registers were saved before the call.
+    void leave_from_call(Code leave, bool save_callee_saved) {
+        add(Xbyak::util::rsp, 8);
+        if (save_callee_saved) save(kCalleeSaved);
+        mov(byte[state_ + o_.xmm_loaded], 0);
+        jmp(leave);
+    }
+
+    static inline std::array<Xbyak::Reg64, 6> const kHostSaved{Xbyak::util::rbx, Xbyak::util::rbp, Xbyak::util::r12,
+                                                               Xbyak::util::r13, Xbyak::util::r14, Xbyak::util::r15};
+    jit::Offsets const& o_;
+    Xbyak::Reg64 const state_{jit::kState};
+    Xbyak::Reg64 const address_{jit::kScratchA};
+};
+
+constexpr std::size_t kThunkRoom = 16384;
+constexpr std::size_t kMostBlockBytes = 16384;
+
+}  // namespace
+
+Expected<std::unique_ptr<Translator>, Error> Translator::create(Cpu& cpu, std::size_t bytes) {
+    void* const arena = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED) return Unexpected{host_error("no memory for translated code", errno)};
+    std::unique_ptr<Translator> translator{new Translator{cpu, static_cast<std::uint8_t*>(arena), bytes}};
+    translator->make_thunks();
+    cpu.set_tier(translator.get());
+    return translator;
+}
+
+Translator::Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes)
+    : cpu_{cpu}, arena_{arena}, arena_bytes_{bytes}, offsets_{JitRuntime::offsets(cpu)} {}
+
+Translator::~Translator() {
+    cpu_.set_tier(nullptr);
+    ::munmap(arena_, arena_bytes_);
+}
+
+void Translator::make_thunks() {
+    ThunkMaker maker{arena_, kThunkRoom, offsets_};
+    auto const enter = maker.make_enter();
+    auto const leave = maker.make_return();
+    thunks_.exit_rip = maker.make_exit(leave, false);
+    thunks_.exit_link = maker.make_exit(leave, true);
+    thunks_.slow_read = maker.make_slow(&JitRuntime::resolve_read, leave);
+    thunks_.slow_write = maker.make_slow(&JitRuntime::resolve_write, leave);
+    thunks_.call_handler = maker.make_call_handler(leave);
+    thunks_.last_handler = maker.make_last(&JitRuntime::run_last, leave);
+    thunks_.exit_alone = maker.make_last(&JitRuntime::exit_alone, leave);
+    thunks_.materialize = maker.make_materialize();
+    thunks_.load_xmm = maker.make_load_xmm(leave);
+    maker.ready();
+    check(Xbyak::GetError() == 0, "the translator's own code assembles");
+    enter_code_ = reinterpret_cast<void (*)(Cpu*, void*)>(reinterpret_cast<std::uintptr_t>(enter));
+    thunk_bytes_ = used_ = kThunkRoom;
+}
+
+bool Translator::translate(Trace& trace, CodeView view) {
+    if (trace.second_page != Trace::kNoPage) return false;
+    if (used_ + kMostBlockBytes > arena_bytes_) {
+        full_ = true;
+        return false;
+    }
+    ConstByteSpan const bytes = JitRuntime::code(cpu_, trace);
+    if (bytes.size() < trace.bytes) return false;
+    jit::BlockCode const made = jit::make_block({.trace = trace, .view = view,
+                                                 .bytes = {reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()},
+                                                 .offsets = offsets_, .thunks = thunks_, .links = links_, .calls = calls_},
+                                                arena_ + used_, kMostBlockBytes);
+    if (made.bytes == 0) return false;
+    used_ += (made.bytes + 15) & ~std::size_t{15};
+    trace.code = made.entry;
+    trace.code_exit = made.exit;
+    trace.code_view = static_cast<std::uint8_t>(view);
+    ++counters_.blocks;
+    counters_.guest_instructions += trace.count;
+    counters_.guest_bytes += trace.bytes;
+    counters_.host_bytes += made.bytes;
+    return true;
+}
+
+void Translator::make_link(jit::Link& link, Trace const& target) {
+    auto const distance = static_cast<std::int32_t>(static_cast<std::uint8_t const*>(target.code) - (link.jump + 5));
+    std::memcpy(link.jump + 1, &distance, 4);
+    ++counters_.links;
+}
+
+void Translator::enter(Cpu& cpu, Trace& trace) {
+    ++counters_.entries;
+    JitRuntime::enter(*this, cpu, trace);
+}
+
+void Translator::forget(Trace& trace) {
+    auto* const entry = static_cast<std::uint8_t*>(trace.code);
+    auto const distance = static_cast<std::int32_t>(static_cast<std::uint8_t*>(trace.code_exit) - (entry + 5));
+    entry[0] = 0xe9;
+    std::memcpy(entry + 1, &distance, 4);
+    trace.code = nullptr;
+    wanted_link_ = nullptr;
+}
+
+void Translator::forget_all() {
+    used_ = thunk_bytes_;
+    full_ = false;
+    links_.clear();
+    calls_.clear();
+    wanted_link_ = nullptr;
+    ++counters_.flushes;
+    JitRuntime::state(cpu_).forget_view(0);
+    JitRuntime::state(cpu_).forget_view(1);
+}
+
+void Translator::page_unmapped(std::uint64_t address) { JitRuntime::state(cpu_).forget_page(address); }
+
+void Translator::view_unmapped(CodeView view) { JitRuntime::state(cpu_).forget_view(static_cast<unsigned>(view)); }
+
+}  // namespace backplane
