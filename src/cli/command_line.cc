@@ -15,7 +15,7 @@ namespace backplane {
 namespace {
 
 constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
-constexpr std::array<std::string_view, 11> kOptions{"--debug-console", "--firmware", "--report", "--timeout", "--kernel", "--initrd",    "--append",
+constexpr std::array<std::string_view, 13> kOptions{"--debug-console", "--firmware", "--tier", "--verify", "--report", "--timeout", "--kernel", "--initrd",    "--append",
                                                    "--memory", "--acpi",    "--help",   "--debug-exit"};
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
@@ -42,11 +42,12 @@ A rack file:
 
 Exit codes: 0 every machine powered off, 1 a machine crashed, 2 bad input, 124 timeout, 130 Ctrl-C, 143 SIGTERM)";
 
+constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
+
 /// What the parser fills in; checked afterwards.
 struct Words {
-    std::string rack_file, report, timeout, kernel, firmware, initrd, append, memory, acpi;
-    bool debug_exit{false};
-    bool debug_console{false};
+    std::string rack_file, report, timeout, tier, kernel, firmware, initrd, append, memory, acpi;
+    bool debug_exit{false}, debug_console{false}, verify{false};
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -54,6 +55,9 @@ void add_run_options(CLI::App& command, Words& words) {
         ->type_name("FILE");
     command.add_option("--timeout", words.timeout, "stop after this much time of the host (exit code 124)")
         ->type_name("SECONDS");
+    command.add_option("--tier", words.tier, "how instructions are executed: translator (fast) or interpreter; same results")
+        ->type_name("TIER");
+    command.add_flag("--verify", words.verify, "run both tiers in lock-step and stop at the first difference");
 }
 
 void add_commands(CLI::App& app, Words& words) {
@@ -84,6 +88,12 @@ Error option_error(std::string_view option, Error const& error) {
 Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& command) {
     RunOptions options;
     if (command.count("--report") != 0) options.report = words.report;
+    options.verify = words.verify;
+    if (command.count("--tier") != 0) {
+        if (words.tier != kTiers[0] && words.tier != kTiers[1])
+            return Unexpected{bad_input("--tier: " + in_quotes(words.tier) + "; expected translator or interpreter" + did_you_mean(words.tier, kTiers))};
+        options.tier = words.tier == kTiers[0] ? Tier::translator : Tier::interpreter;
+    }
     if (command.count("--timeout") == 0) return options;
     auto const timeout = parse_timeout(words.timeout);
     if (!timeout) return Unexpected{option_error("--timeout", timeout.error())};

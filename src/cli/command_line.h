@@ -21,6 +21,8 @@ inline constexpr std::string_view kVersion = "0.1.0";  // that of CMakeLists.txt
 struct RunOptions {
     std::optional<std::filesystem::path> report;      ///< "-": standard output
     std::optional<std::chrono::nanoseconds> timeout;  ///< host time
+    std::optional<Tier> tier;                         ///< instead of the rack file's
+    bool verify{false};                               ///< run the interpreter beside the translator and compare
 };
 
 struct RunCommand {

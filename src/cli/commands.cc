@@ -112,7 +112,7 @@ ExitCode execute(CheckCommand const& command) {
 }
 
 ExitCode execute(RunCommand const& command) {
-    auto const file = read_rack_file(command.rack_file);
+    auto file = read_rack_file(command.rack_file);
     if (!file) return refuse(file.error().message);
     auto const report_to = report_file(command.options);
     if (!report_to) return refuse(report_to.error());
@@ -127,6 +127,8 @@ ExitCode execute(RunCommand const& command) {
     options.console = [&](std::string const& machine) { return consoles.of(machine); };
     options.at_barrier = [&] { consoles.show(); };
     options.timeout = command.options.timeout;
+    options.verify = command.options.verify;
+    if (command.options.tier) file->tier = *command.options.tier;
     auto const rack = Rack::create(*file, std::move(options));
     if (!rack) return refuse(rack.error());
 
@@ -167,6 +169,8 @@ ExitCode execute(BootCommand const& command) {
     options.console_input = may_read ? &input : nullptr;
     options.at_barrier = [&] { console.flush(); };
     options.timeout = command.options.timeout;
+    options.verify = command.options.verify;
+    if (command.options.tier) file.tier = *command.options.tier;
     auto const rack = Rack::create(file, std::move(options));
     if (!rack) return refuse(rack.error());
 

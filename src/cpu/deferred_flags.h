@@ -11,25 +11,28 @@
 namespace backplane {
 
 enum class FlagProducer : std::uint8_t {
-    lazy,      ///< LazyFlags are current
-    add,       ///< result = a, second operand = b
-    sub,       ///< result = a, subtrahend = b
-    cmp,       ///< minuend = a, subtrahend = b
-    logic,     ///< result = a
-    inc, dec,  ///< result = a; CF = base_carry
+    lazy,   ///< LazyFlags are current
+    add,    ///< result = a, second operand = b
+    sub,    ///< result = a, subtrahend = b
+    cmp,    ///< minuend = a, subtrahend = b
+    logic,  ///< result = a
+    inc,
+    dec,       ///< result = a; CF = base_carry
     neg,       ///< result = a
     multiply,  ///< low half = a; CF = OF = base_carry
-    shl, shr, sar,  ///< result = a; CF = base_carry
-    popcnt,    ///< result = a
-    raw,       ///< AH as after LAHF in bits 15:8 of a, OF in bit 0
+    shl,
+    shr,
+    sar,     ///< result = a; CF = base_carry
+    popcnt,  ///< result = a
+    raw,     ///< AH as after LAHF in bits 15:8 of a, OF in bit 0
 };
 
 struct DeferredFlags {
     std::uint64_t a{0};
     std::uint64_t b{0};
     // Translated code writes these four bytes at once.
-    std::uint8_t kind{0};          ///< FlagProducer << 2 | log2(operand bytes)
-    std::uint8_t has_carry{0};     ///< 1: CF = carry, whatever the producer says; likewise the other two
+    std::uint8_t kind{0};       ///< FlagProducer << 2 | log2(operand bytes)
+    std::uint8_t has_carry{0};  ///< 1: CF = carry, whatever the producer says; likewise the other two
     std::uint8_t has_overflow{0};
     std::uint8_t has_zero{0};
     std::uint8_t base_carry{0};

@@ -256,7 +256,7 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             unsigned const privilege_before = cpl_;
             if (part == 0)
                 fault(ExceptionVector::general_protection);  // the instruction reaches beyond the code segment
-            else if (whole && tier_ != nullptr && is_hot(*trace))
+            else if (whole && tier_ != nullptr && !has_watchpoints_ && is_hot(*trace))
                 tier_->enter(*this, *trace);
             else
                 run_trace(whole ? trace : scratch_copy(*trace, part));

@@ -23,8 +23,8 @@ struct TranslatedState {
     std::uint64_t temporary{0};
     std::uint64_t temporary_flags{0};
     std::uint64_t call_target{0};
-    std::uint64_t xmm_loaded{0};    ///< 1 while the guest's XMM registers are in the host's
-    void* link{nullptr};            ///< the direct jump that the last exit would have liked to make
+    std::uint64_t xmm_loaded{0};  ///< 1 while the guest's XMM registers are in the host's
+    void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
     std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view
     std::array<std::array<bool, 1024>, 2> pages{};             ///< pages that may have an entry, by hash
 

@@ -50,7 +50,10 @@ struct Instruction {
 class Emitter : public Xbyak::CodeGenerator {
   public:
     Emitter(BlockRequest const& request, std::uint8_t* where, std::size_t room)
-        : CodeGenerator{room, where}, request_{request}, o_{request.offsets}, view_{static_cast<unsigned>(request.view)},
+        : CodeGenerator{room, where},
+          request_{request},
+          o_{request.offsets},
+          view_{static_cast<unsigned>(request.view)},
           page_offset_{static_cast<std::uint32_t>(request.trace.address & kPageMask)} {}
 
     BlockCode make() {
@@ -101,8 +104,8 @@ class Emitter : public Xbyak::CodeGenerator {
     bool decode_all() {
         ZydisDecoder decoder;
         ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-        for (auto const absent : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_LZCNT, ZYDIS_DECODER_MODE_CLDEMOTE,
-                                  ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CET})
+        for (auto const absent : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_LZCNT,
+                                  ZYDIS_DECODER_MODE_CLDEMOTE, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CET})
             ZydisDecoderEnableMode(&decoder, absent, ZYAN_FALSE);
         ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
         instructions_.resize(request_.trace.count);
@@ -113,7 +116,8 @@ class Emitter : public Xbyak::CodeGenerator {
             auto const code = request_.bytes.subspan(at.op->offset);
             at.decoded = {};
             at.effects = {};
-            if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data(), code.size(), &at.decoded, at.operands)) && at.decoded.length == at.op->length)
+            if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data(), code.size(), &at.decoded, at.operands)) &&
+                at.decoded.length == at.op->length)
                 at.effects = effects_of(at.decoded, at.operands);
             else
                 at.decoded.operand_count = at.decoded.operand_count_visible = 0;
@@ -123,7 +127,9 @@ class Emitter : public Xbyak::CodeGenerator {
     }
     static bool uses_high_byte(Instruction const& at) {
         for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i)
-            if (at.operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[i].reg.value >= ZYDIS_REGISTER_AH && at.operands[i].reg.value <= ZYDIS_REGISTER_BH) return true;
+            if (at.operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[i].reg.value >= ZYDIS_REGISTER_AH &&
+                at.operands[i].reg.value <= ZYDIS_REGISTER_BH)
+                return true;
         return false;
     }
 
@@ -131,8 +137,11 @@ class Emitter : public Xbyak::CodeGenerator {
     bool is_visible(std::size_t i) const {
         for (std::size_t j = i + 1; j < instructions_.size(); ++j) {
             Effects const& next = instructions_[j].effects;
-            if (next.treatment == Treatment::handler || next.touches_memory || next.consumes || next.needs_alignment) return true;
-            if (next.treatment != Treatment::copy && next.treatment != Treatment::lea && next.treatment != Treatment::nop) return true;
+            if (next.treatment == Treatment::handler || next.touches_memory || next.consumes || next.needs_alignment)
+                return true;
+            if (next.treatment != Treatment::copy && next.treatment != Treatment::lea &&
+                next.treatment != Treatment::nop)
+                return true;
             if (next.produces == Produces::all) return false;
         }
         return true;
@@ -156,15 +165,22 @@ class Emitter : public Xbyak::CodeGenerator {
     static bool covers(HostFlags have, ZydisMnemonic mnemonic) {
         if (have == HostFlags::all) return true;
         unsigned condition = 0;
-        while (condition < 16 && kJumpMnemonics[condition] != mnemonic && kSetMnemonics[condition] != mnemonic && kCmovMnemonics[condition] != mnemonic) ++condition;
+        while (condition < 16 && kJumpMnemonics[condition] != mnemonic && kSetMnemonics[condition] != mnemonic &&
+               kCmovMnemonics[condition] != mnemonic)
+            ++condition;
         bool const carry = condition == 2 || condition == 3 || condition == 16;  // 16: ADC, SBB, INC, DEC need CF alone
         bool const zero = condition == 4 || condition == 5;
         switch (have) {
-            case HostFlags::carry_only: return carry;
-            case HostFlags::zero_only: return zero;
-            case HostFlags::carry_overflow_only: return carry || condition < 2;
-            case HostFlags::no_overflow: return condition == 16 || (condition >= 2 && condition < 12);
-            default: return false;
+            case HostFlags::carry_only:
+                return carry;
+            case HostFlags::zero_only:
+                return zero;
+            case HostFlags::carry_overflow_only:
+                return carry || condition < 2;
+            case HostFlags::no_overflow:
+                return condition == 16 || (condition >= 2 && condition < 12);
+            default:
+                return false;
         }
     }
     /// Brings the flags that `mnemonic` needs into RFLAGS.
@@ -182,7 +198,9 @@ class Emitter : public Xbyak::CodeGenerator {
     bool repeat_comparison(Pending const& pending) {
         if (pending.a.kind != Place::Kind::reg) return false;
         bool const logic = pending.producer == FlagProducer::logic;
-        if (!logic && (pending.producer != FlagProducer::cmp || pending.b.kind == Place::Kind::stored || pending.b.kind == Place::Kind::none)) return false;
+        if (!logic && (pending.producer != FlagProducer::cmp || pending.b.kind == Place::Kind::stored ||
+                       pending.b.kind == Place::Kind::none))
+            return false;
         auto const compare = [&](auto a, auto b) {
             if (logic)
                 test(a, a);
@@ -192,18 +210,26 @@ class Emitter : public Xbyak::CodeGenerator {
                 cmp(a, b);
         };
         switch (pending.bytes) {
-            case 1: 
-                if (!logic && pending.b.kind == Place::Kind::imm) cmp(reg8(pending.a.reg), static_cast<std::uint8_t>(pending.b.imm));
-                else compare8(pending, logic);
+            case 1:
+                if (!logic && pending.b.kind == Place::Kind::imm)
+                    cmp(reg8(pending.a.reg), static_cast<std::uint8_t>(pending.b.imm));
+                else
+                    compare8(pending, logic);
                 break;
             case 2:
-                if (!logic && pending.b.kind == Place::Kind::imm) cmp(Reg16{pending.a.reg}, static_cast<std::uint16_t>(pending.b.imm));
-                else compare(Reg16{pending.a.reg}, Reg16{pending.b.reg});
+                if (!logic && pending.b.kind == Place::Kind::imm)
+                    cmp(Reg16{pending.a.reg}, static_cast<std::uint16_t>(pending.b.imm));
+                else
+                    compare(Reg16{pending.a.reg}, Reg16{pending.b.reg});
                 break;
-            case 4: compare(Reg32{pending.a.reg}, Reg32{pending.b.reg}); break;
+            case 4:
+                compare(Reg32{pending.a.reg}, Reg32{pending.b.reg});
+                break;
             default:
-                if (!logic && pending.b.kind == Place::Kind::imm) cmp(host(pending.a.reg), pending.b.imm);
-                else compare(host(pending.a.reg), host(pending.b.reg));
+                if (!logic && pending.b.kind == Place::Kind::imm)
+                    cmp(host(pending.a.reg), pending.b.imm);
+                else
+                    compare(host(pending.a.reg), host(pending.b.reg));
                 break;
         }
         return true;
@@ -224,7 +250,8 @@ class Emitter : public Xbyak::CodeGenerator {
         if (replaced) return;
         for (unsigned i = 0; i < at.decoded.operand_count; ++i) {
             ZydisDecodedOperand const& operand = at.operands[i];
-            if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) == 0) continue;
+            if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) == 0)
+                continue;
             ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value);
             if (ZydisRegisterGetClass(whole) != ZYDIS_REGCLASS_GPR64) continue;
             std::uint8_t const number = kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
@@ -325,8 +352,8 @@ class Emitter : public Xbyak::CodeGenerator {
         lea(r9, ptr[r9 + static_cast<std::int32_t>(offset)]);
         jump_to_r9(nullptr, 0);
     }
-    /// Through the cache of jump targets. A computed target that is not canonical faults on the branch `op` itself, which
-    /// the interpreter then repeats with the stack pointer moved back by `undo`.
+    /// Through the cache of jump targets. A computed target that is not canonical faults on the branch `op` itself,
+    /// which the interpreter then repeats with the stack pointer moved back by `undo`.
     void jump_to_r9(Op const* op, std::int32_t undo) {
         mov(r10, r9);
         and_(r10d, TranslatedState::kJumpEntries - 1);
@@ -392,19 +419,29 @@ class Emitter : public Xbyak::CodeGenerator {
     // --- instructions ---------------------------------------------------------------------------------------------
     void emit(Instruction const& at) {
         switch (at.effects.treatment) {
-            case Treatment::nop: return;
+            case Treatment::nop:
+                return;
             case Treatment::copy:
                 if (emit_copy(at)) return;
                 return emit_handler(at);
-            case Treatment::lea: return emit_lea(at);
-            case Treatment::push: return emit_push(at);
-            case Treatment::pop: return emit_pop(at);
-            case Treatment::leave: return emit_leave(at);
-            case Treatment::jcc: return emit_jcc(at);
-            case Treatment::jmp: return emit_jmp(at);
-            case Treatment::call: return emit_call(at);
-            case Treatment::ret: return emit_ret(at);
-            case Treatment::handler: return emit_handler(at);
+            case Treatment::lea:
+                return emit_lea(at);
+            case Treatment::push:
+                return emit_push(at);
+            case Treatment::pop:
+                return emit_pop(at);
+            case Treatment::leave:
+                return emit_leave(at);
+            case Treatment::jcc:
+                return emit_jcc(at);
+            case Treatment::jmp:
+                return emit_jmp(at);
+            case Treatment::call:
+                return emit_call(at);
+            case Treatment::ret:
+                return emit_ret(at);
+            case Treatment::handler:
+                return emit_handler(at);
         }
     }
 
@@ -431,10 +468,15 @@ class Emitter : public Xbyak::CodeGenerator {
 
     static ZydisRegister register_of(std::uint8_t number, unsigned bits) {
         switch (bits) {
-            case 8: return static_cast<ZydisRegister>(number < 4 ? ZYDIS_REGISTER_AL + number : ZYDIS_REGISTER_SPL + number - 4);
-            case 16: return static_cast<ZydisRegister>(ZYDIS_REGISTER_AX + number);
-            case 32: return static_cast<ZydisRegister>(ZYDIS_REGISTER_EAX + number);
-            default: return static_cast<ZydisRegister>(ZYDIS_REGISTER_RAX + number);
+            case 8:
+                return static_cast<ZydisRegister>(number < 4 ? ZYDIS_REGISTER_AL + number
+                                                             : ZYDIS_REGISTER_SPL + number - 4);
+            case 16:
+                return static_cast<ZydisRegister>(ZYDIS_REGISTER_AX + number);
+            case 32:
+                return static_cast<ZydisRegister>(ZYDIS_REGISTER_EAX + number);
+            default:
+                return static_cast<ZydisRegister>(ZYDIS_REGISTER_RAX + number);
         }
     }
 
@@ -444,20 +486,24 @@ class Emitter : public Xbyak::CodeGenerator {
         bool written;
     };
 
-    static bool is_written(ZydisDecodedOperand const& operand) { return (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0; }
+    static bool is_written(ZydisDecodedOperand const& operand) {
+        return (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    }
 
     bool emit_copy(Instruction const& at) {
         ZydisDecodedInstruction const& decoded = at.decoded;
         unsigned const count = decoded.operand_count_visible;
         ZydisEncoderRequest encoded;
-        if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(&decoded, at.operands, count, &encoded))) return false;
+        if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(&decoded, at.operands, count, &encoded)))
+            return false;
         encoded.prefixes = 0;
         encoded.branch_type = ZYDIS_BRANCH_TYPE_NONE;
         encoded.branch_width = ZYDIS_BRANCH_WIDTH_NONE;
         encoded.allowed_encodings = ZYDIS_ENCODABLE_ENCODING_LEGACY;
 
         bool const visible = at.effects.produces != Produces::nothing && is_visible(index_);
-        if (visible && at.effects.produces == Produces::carry_overflow && at.effects.producer == FlagProducer::raw) return false;
+        if (visible && at.effects.produces == Produces::carry_overflow && at.effects.producer == FlagProducer::raw)
+            return false;
 
         int memory = -1;
         std::array<Resident, 2> residents{};
@@ -490,7 +536,8 @@ class Emitter : public Xbyak::CodeGenerator {
         // With flags that somebody may see, a memory operand's value is needed afterwards: it goes through R10.
         bool const arithmetic = at.effects.produces == Produces::all;
         bool const needs_value = memory >= 0 && visible && arithmetic && !at.effects.is_vector &&
-                                 (memory == 0 || at.effects.producer == FlagProducer::add || at.effects.producer == FlagProducer::sub || at.effects.producer == FlagProducer::cmp);
+                                 (memory == 0 || at.effects.producer == FlagProducer::add ||
+                                  at.effects.producer == FlagProducer::sub || at.effects.producer == FlagProducer::cmp);
         bool const combined = memory >= 0 && resident_count != 0;
         ZydisEncoderOperand memory_operand{};
         if (memory >= 0) {
@@ -508,7 +555,8 @@ class Emitter : public Xbyak::CodeGenerator {
         }
         // TEST leaves its result nowhere: with visible flags it becomes AND in R10.
         bool const is_test = decoded.mnemonic == ZYDIS_MNEMONIC_TEST && visible;
-        bool const same_operands = is_test && memory < 0 && at.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[0].reg.value == at.operands[1].reg.value;
+        bool const same_operands = is_test && memory < 0 && at.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                                   at.operands[0].reg.value == at.operands[1].reg.value;
         bool const as_and = is_test && !same_operands;
         std::uint8_t test_source = 0;
         if (as_and) {
@@ -532,12 +580,14 @@ class Emitter : public Xbyak::CodeGenerator {
         protect_pending(at);
         bool const partial = at.effects.produces != Produces::nothing && at.effects.produces != Produces::all;
         if (visible && partial) flush_pending();
-        bool const only_keeps_carry = at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec;
+        bool const only_keeps_carry =
+            at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec;
         if (at.effects.consumes && (visible || !only_keeps_carry)) need_flags_for(at);
         if (at.effects.produces == Produces::all) {
             pending_.reset();
         }
-        for (unsigned r = 0; r < resident_count; ++r) mov(host(residents[r].scratch), state64(slot(residents[r].guest)));
+        for (unsigned r = 0; r < resident_count; ++r)
+            mov(host(residents[r].scratch), state64(slot(residents[r].guest)));
         if (needs_value) load_value(at.operands[memory].size, combined);
         if (as_and && memory < 0) mov(r10, host(test_source));
         if (visible && arithmetic) before_arithmetic(at, encoded, memory, needs_value);
@@ -552,25 +602,42 @@ class Emitter : public Xbyak::CodeGenerator {
     void need_flags_for(Instruction const& at) {
         need_flags(at.decoded.mnemonic);
         // What follows from the flags must not be lost with the registers they are pending in.
-        if (at.effects.produces == Produces::all && (at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec))
+        if (at.effects.produces == Produces::all &&
+            (at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec))
             setc(state8(o_.flags_base_carry));
     }
 
     Xbyak::RegExp pointer(bool combined) { return combined ? Xbyak::RegExp{r9} : r9 + r11; }
     void load_value(unsigned bits, bool combined) {
         switch (bits) {
-            case 8: movzx(r10d, byte[pointer(combined)]); break;
-            case 16: movzx(r10d, word[pointer(combined)]); break;
-            case 32: mov(r10d, dword[pointer(combined)]); break;
-            default: mov(r10, qword[pointer(combined)]); break;
+            case 8:
+                movzx(r10d, byte[pointer(combined)]);
+                break;
+            case 16:
+                movzx(r10d, word[pointer(combined)]);
+                break;
+            case 32:
+                mov(r10d, dword[pointer(combined)]);
+                break;
+            default:
+                mov(r10, qword[pointer(combined)]);
+                break;
         }
     }
     void store_value(unsigned bits, bool combined) {
         switch (bits) {
-            case 8: mov(byte[pointer(combined)], r10b); break;
-            case 16: mov(word[pointer(combined)], r10w); break;
-            case 32: mov(dword[pointer(combined)], r10d); break;
-            default: mov(qword[pointer(combined)], r10); break;
+            case 8:
+                mov(byte[pointer(combined)], r10b);
+                break;
+            case 16:
+                mov(word[pointer(combined)], r10w);
+                break;
+            case 32:
+                mov(dword[pointer(combined)], r10d);
+                break;
+            default:
+                mov(qword[pointer(combined)], r10);
+                break;
         }
     }
 
@@ -579,7 +646,9 @@ class Emitter : public Xbyak::CodeGenerator {
         return static_cast<std::uint8_t>(ZydisRegisterGetId(whole));
     }
     static bool is_scratch(std::uint8_t number) { return number >= 9 && number <= 11; }
-    static bool two_inputs(FlagProducer producer) { return producer == FlagProducer::add || producer == FlagProducer::sub || producer == FlagProducer::cmp; }
+    static bool two_inputs(FlagProducer producer) {
+        return producer == FlagProducer::add || producer == FlagProducer::sub || producer == FlagProducer::cmp;
+    }
 
     /// Inputs that will not be there afterwards are stored now. No flag is touched.
     void before_arithmetic(Instruction const& at, ZydisEncoderRequest const& encoded, int memory, bool needs_value) {
@@ -587,17 +656,20 @@ class Emitter : public Xbyak::CodeGenerator {
         ZydisEncoderOperand const& b = encoded.operands[1];
         if (b.type == ZYDIS_OPERAND_TYPE_REGISTER) {
             std::uint8_t const number = number_of(b);
-            bool const same = encoded.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && number_of(encoded.operands[0]) == number;
+            bool const same =
+                encoded.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && number_of(encoded.operands[0]) == number;
             if (is_scratch(number) || same) mov(state64(o_.flags_b), host(number));
         }
-        if (at.effects.producer == FlagProducer::cmp && encoded.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && is_scratch(number_of(encoded.operands[0])))
+        if (at.effects.producer == FlagProducer::cmp && encoded.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            is_scratch(number_of(encoded.operands[0])))
             mov(state64(o_.flags_a), host(number_of(encoded.operands[0])));
         (void)memory;
         (void)needs_value;
     }
 
     Place place_of(ZydisEncoderOperand const& operand) {
-        if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return {Place::Kind::imm, 0, static_cast<std::int32_t>(operand.imm.s)};
+        if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+            return {Place::Kind::imm, 0, static_cast<std::int32_t>(operand.imm.s)};
         std::uint8_t const number = number_of(operand);
         if (is_scratch(number)) return {Place::Kind::stored, 0, 0};
         return {Place::Kind::reg, number, 0};
@@ -605,8 +677,10 @@ class Emitter : public Xbyak::CodeGenerator {
 
     void after(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible, int memory, bool needs_value) {
         switch (at.effects.produces) {
-            case Produces::nothing: return;
-            case Produces::all: return after_arithmetic(at, encoded, visible);
+            case Produces::nothing:
+                return;
+            case Produces::all:
+                return after_arithmetic(at, encoded, visible);
             case Produces::carry:
                 host_flags_ = HostFlags::carry_only;
                 if (!visible) return;
@@ -627,7 +701,8 @@ class Emitter : public Xbyak::CodeGenerator {
                 setz(state8(o_.flags_zero));
                 mov(state8(o_.flags_has_zero), 1);
                 return;
-            case Produces::all_if_count: return after_shift_by_cl(at, encoded, visible);
+            case Produces::all_if_count:
+                return after_shift_by_cl(at, encoded, visible);
         }
         (void)memory;
         (void)needs_value;
@@ -638,13 +713,15 @@ class Emitter : public Xbyak::CodeGenerator {
         FlagProducer const producer = at.effects.producer;
         // Shifts and multiplications define fewer flags than the host happens to set, so RFLAGS cannot be trusted for
         // those that the interpreter defines its own way; a consumer of the others is served by the written form.
-        bool const exact = producer != FlagProducer::multiply && producer != FlagProducer::shl && producer != FlagProducer::shr && producer != FlagProducer::sar;
+        bool const exact = producer != FlagProducer::multiply && producer != FlagProducer::shl &&
+                           producer != FlagProducer::shr && producer != FlagProducer::sar;
         if (!visible) {
             pending_.reset();
             return;
         }
         if (producer == FlagProducer::raw) return store_raw();
-        if (producer == FlagProducer::multiply || producer == FlagProducer::shl || producer == FlagProducer::shr || producer == FlagProducer::sar)
+        if (producer == FlagProducer::multiply || producer == FlagProducer::shl || producer == FlagProducer::shr ||
+            producer == FlagProducer::sar)
             setc(state8(o_.flags_base_carry));
         Pending made{producer, static_cast<std::uint8_t>(at.operands[0].size / 8), {}, {}};
         bool const one_operand_multiply = producer == FlagProducer::multiply && at.decoded.operand_count_visible == 1;
@@ -652,15 +729,18 @@ class Emitter : public Xbyak::CodeGenerator {
             made.a = {Place::Kind::reg, 0, 0};
         } else {
             made.a = place_of(encoded.operands[0]);
-            if (made.a.kind == Place::Kind::stored && producer != FlagProducer::cmp) mov(state64(o_.flags_a), host(number_of(encoded.operands[0])));
+            if (made.a.kind == Place::Kind::stored && producer != FlagProducer::cmp)
+                mov(state64(o_.flags_a), host(number_of(encoded.operands[0])));
         }
         if (two_inputs(producer)) {
             made.b = place_of(encoded.operands[1]);
-            bool const same = made.a.kind == Place::Kind::reg && made.b.kind == Place::Kind::reg && made.a.reg == made.b.reg;
+            bool const same =
+                made.a.kind == Place::Kind::reg && made.b.kind == Place::Kind::reg && made.a.reg == made.b.reg;
             if (same) made.b = {Place::Kind::stored, 0, 0};
         }
         pending_ = made;
-        if (!exact) host_flags_ = producer == FlagProducer::multiply ? HostFlags::carry_overflow_only : HostFlags::no_overflow;
+        if (!exact)
+            host_flags_ = producer == FlagProducer::multiply ? HostFlags::carry_overflow_only : HostFlags::no_overflow;
     }
 
     /// LAHF and SETO through the guest's RAX.
@@ -692,11 +772,14 @@ class Emitter : public Xbyak::CodeGenerator {
         ZydisDecodedOperandMem memory = at.operands[1].mem;
         memory.segment = ZYDIS_REGISTER_NONE;
         emit_address(memory, at);
-        ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[0].reg.value);
+        ZydisRegister const whole =
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[0].reg.value);
         auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
         std::uint8_t const number = kHostOf[guest];
         switch (at.operands[0].size) {
-            case 64: number == kInMemory ? mov(state64(slot(guest)), r9) : mov(host(number), r9); break;
+            case 64:
+                number == kInMemory ? mov(state64(slot(guest)), r9) : mov(host(number), r9);
+                break;
             case 32:
                 if (number == kInMemory) {
                     mov(r9d, r9d);
@@ -705,7 +788,9 @@ class Emitter : public Xbyak::CodeGenerator {
                     mov(Reg32{number}, r9d);
                 }
                 break;
-            default: number == kInMemory ? mov(word[r15 + slot(guest)], r9w) : mov(Reg16{number}, r9w); break;
+            default:
+                number == kInMemory ? mov(word[r15 + slot(guest)], r9w) : mov(Reg16{number}, r9w);
+                break;
         }
     }
 
@@ -765,22 +850,54 @@ class Emitter : public Xbyak::CodeGenerator {
     }
     void emit_jump_on(unsigned condition, Xbyak::Label const& label) {
         switch (condition) {
-            case 0: jo(label, T_NEAR); break;
-            case 1: jno(label, T_NEAR); break;
-            case 2: jb(label, T_NEAR); break;
-            case 3: jnb(label, T_NEAR); break;
-            case 4: jz(label, T_NEAR); break;
-            case 5: jnz(label, T_NEAR); break;
-            case 6: jbe(label, T_NEAR); break;
-            case 7: jnbe(label, T_NEAR); break;
-            case 8: js(label, T_NEAR); break;
-            case 9: jns(label, T_NEAR); break;
-            case 10: jp(label, T_NEAR); break;
-            case 11: jnp(label, T_NEAR); break;
-            case 12: jl(label, T_NEAR); break;
-            case 13: jnl(label, T_NEAR); break;
-            case 14: jle(label, T_NEAR); break;
-            default: jnle(label, T_NEAR); break;
+            case 0:
+                jo(label, T_NEAR);
+                break;
+            case 1:
+                jno(label, T_NEAR);
+                break;
+            case 2:
+                jb(label, T_NEAR);
+                break;
+            case 3:
+                jnb(label, T_NEAR);
+                break;
+            case 4:
+                jz(label, T_NEAR);
+                break;
+            case 5:
+                jnz(label, T_NEAR);
+                break;
+            case 6:
+                jbe(label, T_NEAR);
+                break;
+            case 7:
+                jnbe(label, T_NEAR);
+                break;
+            case 8:
+                js(label, T_NEAR);
+                break;
+            case 9:
+                jns(label, T_NEAR);
+                break;
+            case 10:
+                jp(label, T_NEAR);
+                break;
+            case 11:
+                jnp(label, T_NEAR);
+                break;
+            case 12:
+                jl(label, T_NEAR);
+                break;
+            case 13:
+                jnl(label, T_NEAR);
+                break;
+            case 14:
+                jle(label, T_NEAR);
+                break;
+            default:
+                jnle(label, T_NEAR);
+                break;
         }
     }
 
@@ -837,7 +954,8 @@ class Emitter : public Xbyak::CodeGenerator {
 
     void emit_ret(Instruction const& at) {
         ended_ = true;
-        std::int32_t const extra = at.decoded.operand_count_visible != 0 ? static_cast<std::int32_t>(at.operands[0].imm.value.u & 0xffff) : 0;
+        std::int32_t const extra =
+            at.decoded.operand_count_visible != 0 ? static_cast<std::int32_t>(at.operands[0].imm.value.u & 0xffff) : 0;
         mov(r9, r8);
         emit_lookup(at, 8, false);
         flush_pending();

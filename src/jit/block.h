@@ -15,15 +15,16 @@ namespace backplane::jit {
 
 /// The shared pieces of code that blocks jump to and call.
 struct Thunks {
-    std::uint8_t const* slow_read;    ///< R9 linear address, R10 Op, R11 bytes: R11 = host minus linear, or exits
+    std::uint8_t const* slow_read;  ///< R9 linear address, R10 Op, R11 bytes: R11 = host minus linear, or exits
     std::uint8_t const* slow_write;
-    std::uint8_t const* call_handler; ///< R10 = Op pair: runs the interpreter's handler, or exits
-    std::uint8_t const* last_handler; ///< R10 = Op: runs a handler that ends the trace, then exits
-    std::uint8_t const* materialize;  ///< RFLAGS = the guest's flags
-    std::uint8_t const* load_xmm;     ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
-    std::uint8_t const* exit_rip;     ///< R9 = rip
-    std::uint8_t const* exit_link;    ///< R9 = rip, R10 = Link
-    std::uint8_t const* exit_alone;   ///< R10 = Op: the interpreter is to run that instruction alone
+    std::uint8_t const* call_handler;  ///< R10 = Op pair: runs the interpreter's handler, or exits
+    std::uint8_t const* last_handler;  ///< R10 = Op: runs a handler that ends the trace, then exits
+    std::uint8_t const* materialize;   ///< RFLAGS = the guest's flags
+    std::uint8_t const*
+        load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
+    std::uint8_t const* exit_rip;    ///< R9 = rip
+    std::uint8_t const* exit_link;   ///< R9 = rip, R10 = Link
+    std::uint8_t const* exit_alone;  ///< R10 = Op: the interpreter is to run that instruction alone
 };
 
 struct BlockRequest {
@@ -32,8 +33,8 @@ struct BlockRequest {
     std::span<std::uint8_t const> bytes;  ///< the guest's code, in place
     Offsets const& offsets;
     Thunks const& thunks;
-    std::deque<Link>& links;              ///< new ones are appended; addresses stay
-    std::deque<std::array<Op, 2>>& calls; ///< Ops for handler calls, likewise
+    std::deque<Link>& links;               ///< new ones are appended; addresses stay
+    std::deque<std::array<Op, 2>>& calls;  ///< Ops for handler calls, likewise
 };
 
 struct BlockCode {

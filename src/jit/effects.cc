@@ -8,21 +8,24 @@ namespace {
 
 bool is_general(ZydisRegister reg) {
     ZydisRegisterClass const kind = ZydisRegisterGetClass(reg);
-    return kind == ZYDIS_REGCLASS_GPR8 || kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32 || kind == ZYDIS_REGCLASS_GPR64;
+    return kind == ZYDIS_REGCLASS_GPR8 || kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32 ||
+           kind == ZYDIS_REGCLASS_GPR64;
 }
 
 bool is_immediate_shift(ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
     return instruction.operand_count_visible == 2 && operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
-void shift(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands, FlagProducer producer) {
+void shift(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands,
+           FlagProducer producer) {
     out.treatment = Treatment::copy;
     out.producer = producer;
     if (!is_immediate_shift(instruction, operands)) {
         // By CL: the count may be 0, and then nothing changes. Only the register form is copied.
         out.produces = Produces::all_if_count;
-        bool const counts_itself = operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                                   ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[0].reg.value) == ZYDIS_REGISTER_RCX;
+        bool const counts_itself =
+            operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[0].reg.value) == ZYDIS_REGISTER_RCX;
         if (operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY || counts_itself) out.treatment = Treatment::handler;
         return;
     }
@@ -46,8 +49,10 @@ void rotate(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
 bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
     switch (instruction.meta.isa_ext) {
         case ZYDIS_ISA_EXT_SSE:
-        case ZYDIS_ISA_EXT_SSE2: break;
-        default: return false;
+        case ZYDIS_ISA_EXT_SSE2:
+            break;
+        default:
+            return false;
     }
     switch (instruction.mnemonic) {
         case ZYDIS_MNEMONIC_LDMXCSR:
@@ -57,9 +62,12 @@ bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
         case ZYDIS_MNEMONIC_RCPPS:
         case ZYDIS_MNEMONIC_RCPSS:
         case ZYDIS_MNEMONIC_RSQRTPS:
-        case ZYDIS_MNEMONIC_RSQRTSS: return false;
-        case ZYDIS_MNEMONIC_MOVNTI: return false;
-        default: break;
+        case ZYDIS_MNEMONIC_RSQRTSS:
+            return false;
+        case ZYDIS_MNEMONIC_MOVNTI:
+            return false;
+        default:
+            break;
     }
     bool has_xmm = false;
     for (unsigned i = 0; i < instruction.operand_count_visible; ++i) {
@@ -83,8 +91,10 @@ bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
             break;
         case ZYDIS_MNEMONIC_MOVUPS:
         case ZYDIS_MNEMONIC_MOVUPD:
-        case ZYDIS_MNEMONIC_MOVDQU: return true;
-        default: break;
+        case ZYDIS_MNEMONIC_MOVDQU:
+            return true;
+        default:
+            break;
     }
     for (unsigned i = 0; i < instruction.operand_count_visible; ++i)
         if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[i].size == 128) out.needs_alignment = true;
@@ -104,30 +114,49 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
     };
     bool const memory = operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
     switch (instruction.mnemonic) {
-        case ZYDIS_MNEMONIC_ADD: return all(FlagProducer::add);
-        case ZYDIS_MNEMONIC_SUB: return all(FlagProducer::sub);
-        case ZYDIS_MNEMONIC_CMP: return all(FlagProducer::cmp);
+        case ZYDIS_MNEMONIC_ADD:
+            return all(FlagProducer::add);
+        case ZYDIS_MNEMONIC_SUB:
+            return all(FlagProducer::sub);
+        case ZYDIS_MNEMONIC_CMP:
+            return all(FlagProducer::cmp);
         case ZYDIS_MNEMONIC_AND:
         case ZYDIS_MNEMONIC_OR:
         case ZYDIS_MNEMONIC_XOR:
-        case ZYDIS_MNEMONIC_TEST: return all(FlagProducer::logic);
-        case ZYDIS_MNEMONIC_NEG: return all(FlagProducer::neg);
-        case ZYDIS_MNEMONIC_INC: all(FlagProducer::inc); out.consumes = true; return;
-        case ZYDIS_MNEMONIC_DEC: all(FlagProducer::dec); out.consumes = true; return;
+        case ZYDIS_MNEMONIC_TEST:
+            return all(FlagProducer::logic);
+        case ZYDIS_MNEMONIC_NEG:
+            return all(FlagProducer::neg);
+        case ZYDIS_MNEMONIC_INC:
+            all(FlagProducer::inc);
+            out.consumes = true;
+            return;
+        case ZYDIS_MNEMONIC_DEC:
+            all(FlagProducer::dec);
+            out.consumes = true;
+            return;
         case ZYDIS_MNEMONIC_ADC:
-        case ZYDIS_MNEMONIC_SBB: all(FlagProducer::raw); out.consumes = true; return;
+        case ZYDIS_MNEMONIC_SBB:
+            all(FlagProducer::raw);
+            out.consumes = true;
+            return;
         case ZYDIS_MNEMONIC_IMUL:
         case ZYDIS_MNEMONIC_MUL:
             all(FlagProducer::multiply);
             // The 8-bit forms leave the result in AX, and only the interpreter's flags are defined for them.
             if (instruction.operand_count_visible == 1 && operands[0].size == 8) out.treatment = Treatment::handler;
             return;
-        case ZYDIS_MNEMONIC_POPCNT: return all(FlagProducer::popcnt);
-        case ZYDIS_MNEMONIC_SHL: return shift(out, instruction, operands, FlagProducer::shl);
-        case ZYDIS_MNEMONIC_SHR: return shift(out, instruction, operands, FlagProducer::shr);
-        case ZYDIS_MNEMONIC_SAR: return shift(out, instruction, operands, FlagProducer::sar);
+        case ZYDIS_MNEMONIC_POPCNT:
+            return all(FlagProducer::popcnt);
+        case ZYDIS_MNEMONIC_SHL:
+            return shift(out, instruction, operands, FlagProducer::shl);
+        case ZYDIS_MNEMONIC_SHR:
+            return shift(out, instruction, operands, FlagProducer::shr);
+        case ZYDIS_MNEMONIC_SAR:
+            return shift(out, instruction, operands, FlagProducer::sar);
         case ZYDIS_MNEMONIC_ROL:
-        case ZYDIS_MNEMONIC_ROR: return rotate(out, instruction, operands);
+        case ZYDIS_MNEMONIC_ROR:
+            return rotate(out, instruction, operands);
         case ZYDIS_MNEMONIC_BT:
         case ZYDIS_MNEMONIC_BTS:
         case ZYDIS_MNEMONIC_BTR:
@@ -136,7 +165,8 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
             if (!memory || operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) copy(Produces::carry);
             return;
         case ZYDIS_MNEMONIC_BSF:
-        case ZYDIS_MNEMONIC_BSR: return copy(Produces::zero);
+        case ZYDIS_MNEMONIC_BSR:
+            return copy(Produces::zero);
         case ZYDIS_MNEMONIC_MOV:
             for (unsigned i = 0; i < 2; ++i)
                 if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_general(operands[i].reg.value)) return;
@@ -147,7 +177,9 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         case ZYDIS_MNEMONIC_MOVSXD:
         case ZYDIS_MNEMONIC_XCHG:
             // Exchanging EAX with itself clears the upper half, but its short form is NOP.
-            if (instruction.mnemonic == ZYDIS_MNEMONIC_XCHG && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER && operands[0].reg.value == operands[1].reg.value) return;
+            if (instruction.mnemonic == ZYDIS_MNEMONIC_XCHG && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                operands[0].reg.value == operands[1].reg.value)
+                return;
             return copy();
         case ZYDIS_MNEMONIC_NOT:
         case ZYDIS_MNEMONIC_CBW:
@@ -155,17 +187,22 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         case ZYDIS_MNEMONIC_CDQE:
         case ZYDIS_MNEMONIC_CWD:
         case ZYDIS_MNEMONIC_CDQ:
-        case ZYDIS_MNEMONIC_CQO: return copy();
+        case ZYDIS_MNEMONIC_CQO:
+            return copy();
         case ZYDIS_MNEMONIC_BSWAP:
             if (operands[0].size >= 32) copy();
             return;
-        case ZYDIS_MNEMONIC_LEA: out.treatment = Treatment::lea; return;
+        case ZYDIS_MNEMONIC_LEA:
+            out.treatment = Treatment::lea;
+            return;
         case ZYDIS_MNEMONIC_PUSH:
-            if (operands[0].size == 64 && !memory && (operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_general(operands[0].reg.value)))
+            if (operands[0].size == 64 && !memory &&
+                (operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_general(operands[0].reg.value)))
                 out.treatment = Treatment::push;
             return;
         case ZYDIS_MNEMONIC_POP:
-            if (operands[0].size == 64 && !memory && is_general(operands[0].reg.value) && operands[0].reg.value != ZYDIS_REGISTER_RSP)
+            if (operands[0].size == 64 && !memory && is_general(operands[0].reg.value) &&
+                operands[0].reg.value != ZYDIS_REGISTER_RSP)
                 out.treatment = Treatment::pop;
             return;
         case ZYDIS_MNEMONIC_LEAVE:
@@ -178,14 +215,26 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         case ZYDIS_MNEMONIC_PREFETCHT1:
         case ZYDIS_MNEMONIC_PREFETCHT2:
         case ZYDIS_MNEMONIC_PREFETCHW:
-        case ZYDIS_MNEMONIC_ENDBR64: out.treatment = Treatment::nop; return;
-        default: break;
+        case ZYDIS_MNEMONIC_ENDBR64:
+            out.treatment = Treatment::nop;
+            return;
+        default:
+            break;
     }
     for (unsigned condition = 0; condition < 16; ++condition) {
         // The three families follow each other in the same order.
-        static constexpr ZydisMnemonic kSet[]{ZYDIS_MNEMONIC_SETO, ZYDIS_MNEMONIC_SETNO, ZYDIS_MNEMONIC_SETB, ZYDIS_MNEMONIC_SETNB, ZYDIS_MNEMONIC_SETZ, ZYDIS_MNEMONIC_SETNZ, ZYDIS_MNEMONIC_SETBE, ZYDIS_MNEMONIC_SETNBE, ZYDIS_MNEMONIC_SETS, ZYDIS_MNEMONIC_SETNS, ZYDIS_MNEMONIC_SETP, ZYDIS_MNEMONIC_SETNP, ZYDIS_MNEMONIC_SETL, ZYDIS_MNEMONIC_SETNL, ZYDIS_MNEMONIC_SETLE, ZYDIS_MNEMONIC_SETNLE};
-        static constexpr ZydisMnemonic kCmov[]{ZYDIS_MNEMONIC_CMOVO, ZYDIS_MNEMONIC_CMOVNO, ZYDIS_MNEMONIC_CMOVB, ZYDIS_MNEMONIC_CMOVNB, ZYDIS_MNEMONIC_CMOVZ, ZYDIS_MNEMONIC_CMOVNZ, ZYDIS_MNEMONIC_CMOVBE, ZYDIS_MNEMONIC_CMOVNBE, ZYDIS_MNEMONIC_CMOVS, ZYDIS_MNEMONIC_CMOVNS, ZYDIS_MNEMONIC_CMOVP, ZYDIS_MNEMONIC_CMOVNP, ZYDIS_MNEMONIC_CMOVL, ZYDIS_MNEMONIC_CMOVNL, ZYDIS_MNEMONIC_CMOVLE, ZYDIS_MNEMONIC_CMOVNLE};
-        if (instruction.mnemonic == kSet[condition] || instruction.mnemonic == kCmov[condition]) return copy(Produces::nothing, true);
+        static constexpr ZydisMnemonic kSet[]{
+            ZYDIS_MNEMONIC_SETO, ZYDIS_MNEMONIC_SETNO, ZYDIS_MNEMONIC_SETB,  ZYDIS_MNEMONIC_SETNB,
+            ZYDIS_MNEMONIC_SETZ, ZYDIS_MNEMONIC_SETNZ, ZYDIS_MNEMONIC_SETBE, ZYDIS_MNEMONIC_SETNBE,
+            ZYDIS_MNEMONIC_SETS, ZYDIS_MNEMONIC_SETNS, ZYDIS_MNEMONIC_SETP,  ZYDIS_MNEMONIC_SETNP,
+            ZYDIS_MNEMONIC_SETL, ZYDIS_MNEMONIC_SETNL, ZYDIS_MNEMONIC_SETLE, ZYDIS_MNEMONIC_SETNLE};
+        static constexpr ZydisMnemonic kCmov[]{
+            ZYDIS_MNEMONIC_CMOVO, ZYDIS_MNEMONIC_CMOVNO, ZYDIS_MNEMONIC_CMOVB,  ZYDIS_MNEMONIC_CMOVNB,
+            ZYDIS_MNEMONIC_CMOVZ, ZYDIS_MNEMONIC_CMOVNZ, ZYDIS_MNEMONIC_CMOVBE, ZYDIS_MNEMONIC_CMOVNBE,
+            ZYDIS_MNEMONIC_CMOVS, ZYDIS_MNEMONIC_CMOVNS, ZYDIS_MNEMONIC_CMOVP,  ZYDIS_MNEMONIC_CMOVNP,
+            ZYDIS_MNEMONIC_CMOVL, ZYDIS_MNEMONIC_CMOVNL, ZYDIS_MNEMONIC_CMOVLE, ZYDIS_MNEMONIC_CMOVNLE};
+        if (instruction.mnemonic == kSet[condition] || instruction.mnemonic == kCmov[condition])
+            return copy(Produces::nothing, true);
     }
     vector(out, instruction, operands);
 }
@@ -193,16 +242,23 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
 Treatment control_flow(ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
     if (instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return Treatment::handler;
     switch (instruction.mnemonic) {
-        case ZYDIS_MNEMONIC_JMP: return operands[0].size == 64 || operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? Treatment::jmp : Treatment::handler;
-        case ZYDIS_MNEMONIC_CALL: return operands[0].size == 64 || operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? Treatment::call : Treatment::handler;
-        case ZYDIS_MNEMONIC_RET: return Treatment::ret;
+        case ZYDIS_MNEMONIC_JMP:
+            return operands[0].size == 64 || operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? Treatment::jmp
+                                                                                              : Treatment::handler;
+        case ZYDIS_MNEMONIC_CALL:
+            return operands[0].size == 64 || operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? Treatment::call
+                                                                                              : Treatment::handler;
+        case ZYDIS_MNEMONIC_RET:
+            return Treatment::ret;
         case ZYDIS_MNEMONIC_LOOP:
         case ZYDIS_MNEMONIC_LOOPE:
         case ZYDIS_MNEMONIC_LOOPNE:
         case ZYDIS_MNEMONIC_JCXZ:
         case ZYDIS_MNEMONIC_JECXZ:
-        case ZYDIS_MNEMONIC_JRCXZ: return Treatment::handler;
-        default: return instruction.meta.category == ZYDIS_CATEGORY_COND_BR ? Treatment::jcc : Treatment::handler;
+        case ZYDIS_MNEMONIC_JRCXZ:
+            return Treatment::handler;
+        default:
+            return instruction.meta.category == ZYDIS_CATEGORY_COND_BR ? Treatment::jcc : Treatment::handler;
     }
 }
 
@@ -218,15 +274,16 @@ Effects effects_of(ZydisDecodedInstruction const& instruction, ZydisDecodedOpera
     }
     // A prefix that changes what the decoder reports as plain: leave it to the interpreter.
     if (instruction.address_width != 64) return out;
-    if ((instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0) return out;
+    if ((instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0)
+        return out;
     if (instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) {
         out.treatment = control_flow(instruction, operands);
         out.consumes = out.treatment == Treatment::jcc;
         return out;
     }
     classify(out, instruction, operands);
-    if (out.treatment == Treatment::copy && instruction.mnemonic == ZYDIS_MNEMONIC_MOV && instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
-        instruction.opcode >= 0xa0 && instruction.opcode <= 0xa3)
+    if (out.treatment == Treatment::copy && instruction.mnemonic == ZYDIS_MNEMONIC_MOV &&
+        instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && instruction.opcode >= 0xa0 && instruction.opcode <= 0xa3)
         out.treatment = Treatment::handler;  // a 64-bit absolute address
     return out;
 }

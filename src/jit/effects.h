@@ -12,25 +12,32 @@ namespace backplane::jit {
 enum class Treatment : std::uint8_t {
     handler,  ///< the interpreter's handler is called
     copy,     ///< the same instruction, with its operands moved to where they are here
-    lea, push, pop, leave, nop,
-    jcc, jmp, call, ret,  ///< ends the block
+    lea,
+    push,
+    pop,
+    leave,
+    nop,
+    jcc,
+    jmp,
+    call,
+    ret,  ///< ends the block
 };
 
 enum class Produces : std::uint8_t {
     nothing,
-    all,          ///< the six flags, as `producer` says
-    carry,        ///< CF alone (BT and its kin)
-    carry_overflow, ///< rotates
-    zero,         ///< BSF, BSR
-    all_if_count, ///< shifts by CL
+    all,             ///< the six flags, as `producer` says
+    carry,           ///< CF alone (BT and its kin)
+    carry_overflow,  ///< rotates
+    zero,            ///< BSF, BSR
+    all_if_count,    ///< shifts by CL
 };
 
 struct Effects {
     Treatment treatment{Treatment::handler};
     Produces produces{Produces::nothing};
     FlagProducer producer{FlagProducer::lazy};
-    bool consumes{false};         ///< needs the guest's flags in RFLAGS
-    bool writes_memory{false};    ///< the explicit memory operand is written
+    bool consumes{false};       ///< needs the guest's flags in RFLAGS
+    bool writes_memory{false};  ///< the explicit memory operand is written
     bool touches_memory{false};
     bool needs_alignment{false};  ///< a 16-byte operand must be aligned
     bool is_vector{false};

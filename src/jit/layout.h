@@ -17,9 +17,10 @@ namespace backplane::jit {
 
 /// The host register (its number) of a guest register, or kInMemory.
 inline constexpr std::uint8_t kInMemory = 0xff;
-inline constexpr std::array<std::uint8_t, 16> kHostOf{0, 1, 2, 3, 8, 5, 6, 7, kInMemory, kInMemory, kInMemory, kInMemory, 12, 13, 14, kInMemory};
+inline constexpr std::array<std::uint8_t, 16> kHostOf{
+    0, 1, 2, 3, 8, 5, 6, 7, kInMemory, kInMemory, kInMemory, kInMemory, 12, 13, 14, kInMemory};
 
-inline constexpr int kScratchA = 9;   ///< linear address of a memory operand, or a jump's target
+inline constexpr int kScratchA = 9;  ///< linear address of a memory operand, or a jump's target
 inline constexpr int kScratchB = 10;
 inline constexpr int kScratchC = 11;  ///< host address minus linear address
 inline constexpr int kState = 15;
@@ -28,7 +29,7 @@ inline constexpr int kState = 15;
 struct Offsets {
     std::int32_t slots;
     std::int32_t segment_bases;
-    std::int32_t read_tlb[2];   ///< by view: user, supervisor
+    std::int32_t read_tlb[2];  ///< by view: user, supervisor
     std::int32_t write_tlb[2];
     std::int32_t remaining;
     std::int32_t flags_a, flags_b, flags_kind, flags_has_carry, flags_has_overflow, flags_has_zero;

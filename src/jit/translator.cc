@@ -23,7 +23,8 @@ class JitRuntime {
 
     static jit::Offsets offsets(Cpu& cpu) {
         auto const at = [&](auto const& member) {
-            return static_cast<std::int32_t>(reinterpret_cast<char const*>(&member) - reinterpret_cast<char const*>(&cpu));
+            return static_cast<std::int32_t>(reinterpret_cast<char const*>(&member) -
+                                             reinterpret_cast<char const*>(&cpu));
         };
         jit::Offsets o{};
         o.slots = at(cpu.slot_);
@@ -37,8 +38,10 @@ class JitRuntime {
         o.remaining = at(cpu.remaining_);
         DeferredFlags& flags = cpu.deferred_flags_;
         o.flags_a = at(flags.a), o.flags_b = at(flags.b), o.flags_kind = at(flags.kind);
-        o.flags_has_carry = at(flags.has_carry), o.flags_has_overflow = at(flags.has_overflow), o.flags_has_zero = at(flags.has_zero);
-        o.flags_base_carry = at(flags.base_carry), o.flags_carry = at(flags.carry), o.flags_overflow = at(flags.overflow), o.flags_zero = at(flags.zero);
+        o.flags_has_carry = at(flags.has_carry), o.flags_has_overflow = at(flags.has_overflow),
+        o.flags_has_zero = at(flags.has_zero);
+        o.flags_base_carry = at(flags.base_carry), o.flags_carry = at(flags.carry),
+        o.flags_overflow = at(flags.overflow), o.flags_zero = at(flags.zero);
         o.xmm = at(cpu.state_.xmm);
         o.rip = at(cpu.rip_);
         o.page_address = at(cpu.translated_.page_address);
@@ -73,7 +76,8 @@ class JitRuntime {
         bool const crossing = (address & kPageMask) > kPageBytes - bytes;
         // The present view may be the one with AC, whose tables translated code does not look at.
         // A non-canonical address is #GP or #SS by the operand's segment, which the interpreter knows.
-        if (!misaligned && !crossing && Cpu::is_canonical(address)) {
+        // Watchpoints are the interpreter's.
+        if (!misaligned && !crossing && !cpu->has_watchpoints_ && Cpu::is_canonical(address)) {
             if (auto const target = cpu->translate(address, kind, bytes, false)) {
                 if (target->host != nullptr) return {reinterpret_cast<std::uint64_t>(target->host) - address, 1};
                 cpu->ask_to_run_alone();
@@ -121,7 +125,8 @@ class JitRuntime {
     }
 
     static void enter(Translator& t, Cpu& cpu, Trace& trace) {
-        if (t.wanted_link_ != nullptr && t.wanted_rip_ == cpu.rip_ && t.wanted_link_->physical_page == trace.address >> kPageShift)
+        if (t.wanted_link_ != nullptr && t.wanted_rip_ == cpu.rip_ &&
+            t.wanted_link_->physical_page == trace.address >> kPageShift)
             t.make_link(*t.wanted_link_, trace);
         TranslatedState& state = cpu.translated_;
         unsigned const view = trace.code_view;
@@ -135,7 +140,9 @@ class JitRuntime {
         t.wanted_rip_ = cpu.rip_;
     }
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
-    static ConstByteSpan code(Cpu& cpu, Trace const& trace) { return cpu.bus_.memory().readable(GuestPhys{trace.address}, trace.bytes); }
+    static ConstByteSpan code(Cpu& cpu, Trace const& trace) {
+        return cpu.bus_.memory().readable(GuestPhys{trace.address}, trace.bytes);
+    }
 };
 
 namespace {
@@ -148,7 +155,8 @@ constexpr std::array<std::uint8_t, 5> kCalleeSaved{rbx, rbp, r12, r13, r14};
 
 class ThunkMaker : public Xbyak::CodeGenerator {
   public:
-    ThunkMaker(std::uint8_t* where, std::size_t room, jit::Offsets const& offsets) : CodeGenerator{room, where}, o_{offsets} {}
+    ThunkMaker(std::uint8_t* where, std::size_t room, jit::Offsets const& offsets)
+        : CodeGenerator{room, where}, o_{offsets} {}
 
     using Code = std::uint8_t const*;
 
@@ -278,11 +286,13 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     }
     template <std::size_t N>
     void save(std::array<std::uint8_t, N> const& guests) {
-        for (std::uint8_t const guest : guests) mov(qword[state_ + (o_.slots + 8 * guest)], Xbyak::Reg64{jit::kHostOf[guest]});
+        for (std::uint8_t const guest : guests)
+            mov(qword[state_ + (o_.slots + 8 * guest)], Xbyak::Reg64{jit::kHostOf[guest]});
     }
     template <std::size_t N>
     void load(std::array<std::uint8_t, N> const& guests) {
-        for (std::uint8_t const guest : guests) mov(Xbyak::Reg64{jit::kHostOf[guest]}, qword[state_ + (o_.slots + 8 * guest)]);
+        for (std::uint8_t const guest : guests)
+            mov(Xbyak::Reg64{jit::kHostOf[guest]}, qword[state_ + (o_.slots + 8 * guest)]);
     }
     void load_xmm() {
         for (int i = 0; i < 16; ++i) movaps(Xbyak::Xmm{i}, xword[state_ + (o_.xmm + 16 * i)]);
@@ -333,7 +343,8 @@ constexpr std::size_t kMostBlockBytes = 16384;
 }  // namespace
 
 Expected<std::unique_ptr<Translator>, Error> Translator::create(Cpu& cpu, std::size_t bytes) {
-    void* const arena = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const arena =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED) return Unexpected{host_error("no memory for translated code", errno)};
     std::unique_ptr<Translator> translator{new Translator{cpu, static_cast<std::uint8_t*>(arena), bytes}};
     translator->make_thunks();
@@ -376,10 +387,15 @@ bool Translator::translate(Trace& trace, CodeView view) {
     }
     ConstByteSpan const bytes = JitRuntime::code(cpu_, trace);
     if (bytes.size() < trace.bytes) return false;
-    jit::BlockCode const made = jit::make_block({.trace = trace, .view = view,
-                                                 .bytes = {reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()},
-                                                 .offsets = offsets_, .thunks = thunks_, .links = links_, .calls = calls_},
-                                                arena_ + used_, kMostBlockBytes);
+    jit::BlockCode const made =
+        jit::make_block({.trace = trace,
+                         .view = view,
+                         .bytes = {reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()},
+                         .offsets = offsets_,
+                         .thunks = thunks_,
+                         .links = links_,
+                         .calls = calls_},
+                        arena_ + used_, kMostBlockBytes);
     if (made.bytes == 0) return false;
     used_ += (made.bytes + 15) & ~std::size_t{15};
     trace.code = made.entry;

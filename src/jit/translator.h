@@ -26,8 +26,8 @@ struct TranslatorCounters {
     std::uint64_t guest_instructions{0};
     std::uint64_t guest_bytes{0};
     std::uint64_t host_bytes{0};
-    std::uint64_t links{0};       ///< direct jumps that were chained
-    std::uint64_t entries{0};     ///< from the dispatcher
+    std::uint64_t links{0};    ///< direct jumps that were chained
+    std::uint64_t entries{0};  ///< from the dispatcher
     std::uint64_t slow_accesses{0};
     std::uint64_t handler_calls{0};
     std::uint64_t flushes{0};
@@ -39,7 +39,8 @@ class Translator final : public CodeTier {
 
     /// A translator for `cpu`, with a code buffer of `bytes`.
     /// Errors: the host gives no memory that can be written and executed; the machine then goes on interpreted.
-    [[nodiscard]] static Expected<std::unique_ptr<Translator>, Error> create(Cpu& cpu, std::size_t bytes = kDefaultBytes);
+    [[nodiscard]] static Expected<std::unique_ptr<Translator>, Error> create(Cpu& cpu,
+                                                                             std::size_t bytes = kDefaultBytes);
     ~Translator() override;
 
     bool translate(Trace& trace, CodeView view) override;

@@ -9,6 +9,7 @@
 #include "machine/layout.h"
 #include "rack/capture.h"
 #include "rack/identity.h"
+#include "rack/lockstep.h"
 #include "rack/monitor.h"
 
 namespace backplane {
@@ -48,6 +49,7 @@ struct Rack::Parts {
     std::vector<std::unique_ptr<Link>> links;
     std::optional<MessageExchange> exchange;
     std::optional<Monitor> monitor;
+    std::unique_ptr<Rack> shadow;  // the same rack in the interpreter, with `verify`
     std::optional<Ending> ending;
     bool input_taken{false};
     std::vector<std::byte> typed;  // taken from the input, not yet in the machine
@@ -62,6 +64,7 @@ struct Rack::Parts {
     void attach_nic(std::size_t machine, std::size_t nic);
     [[nodiscard]] Expected<void, Error> start_capture(std::size_t link);
     void pass_input();
+    void verify();
     void wait_for_next_event(StopFlags const& stop);
     [[nodiscard]] bool only_input_can_help() const;
     [[nodiscard]] MachineReport machine_report(std::size_t index) const;
@@ -77,6 +80,12 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     parts->file = file;
     parts->options = std::move(options);
     BACKPLANE_TRY_VOID(parts->build());
+    if (parts->options.verify) {
+        RackFile interpreted = file;
+        interpreted.tier = Tier::interpreter;
+        for (LinkFile& link : interpreted.links) link.capture.reset();
+        parts->shadow = BACKPLANE_TRY(Rack::create(interpreted, RackOptions{}));
+    }
     return std::unique_ptr<Rack>{new Rack{std::move(parts)}};
 }
 
@@ -153,6 +162,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
     MachineSettings settings{.name = machine_file.name,
                              .memory_bytes = machine_file.memory_bytes,
                              .instructions_per_second = file.instructions_per_second,
+                             .tier = file.tier,
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
                              .nics = {},
                              .acpi = machine_file.acpi,
@@ -238,6 +248,19 @@ void Rack::Parts::pass_input() {
     typed.erase(typed.begin(), typed.begin() + static_cast<std::ptrdiff_t>(accepted));
 }
 
+/// Takes the shadow to the same barrier and compares.
+void Rack::Parts::verify() {
+    Parts& other = *shadow->parts_;
+    other.monitor->run_to_barrier(Ticks::never());
+    for (std::size_t i = 0; i < machines.size(); ++i) {
+        auto difference = find_difference(*machines[i], *other.machines[i]);
+        bool const ended = machines[i]->state() != Machine::State::running;
+        if (!difference && ended && !monitor->has_running_machine()) difference = find_memory_difference(*machines[i], *other.machines[i]);
+        if (difference) machines[i]->stop("the translator differs from the interpreter " + *difference);
+        if (difference) ending = Ending::crashed;
+    }
+}
+
 /// Nothing will ever happen in the rack by itself.
 bool Rack::Parts::only_input_can_help() const { return monitor->next_event() == Ticks::never(); }
 
@@ -279,6 +302,7 @@ Ending Rack::run(StopFlags const& stop) {
             bool const paced = p.options.console_input != nullptr && p.options.console_input->is_interactive();
             auto const waited = static_cast<std::uint64_t>((HostClock::now() - before).count());
             p.monitor->run_to_barrier(paced || p.only_input_can_help() ? p.monitor->now() + Ticks{waited} : Ticks::never());
+            if (p.shadow) p.verify();
         }
     }
     for (auto const& capture : p.captures) {

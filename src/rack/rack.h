@@ -29,6 +29,9 @@ struct RackOptions {
     std::function<void()> at_barrier;
     /// Host time after which run() gives up; none: never.
     std::optional<std::chrono::nanoseconds> timeout;
+    /// Run every machine a second time in the interpreter, compare both at every barrier, and stop at the first
+    /// difference with the machine as crashed. Input from outside would make them differ.
+    bool verify{false};
 };
 
 class Rack {

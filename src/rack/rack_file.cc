@@ -36,6 +36,7 @@ constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a
 
 constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
 constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
+constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr std::array<std::string_view, 11> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic"};
 constexpr std::array<std::string_view, 4> kNicKeys{"model", "link", "mac", "group"};
@@ -73,6 +74,8 @@ class Reader {
         BACKPLANE_TRY_VOID(table->check_keys(kRackKeys, {}));
         BACKPLANE_TRY_VOID(table->word("engine", kEngines, kEnginesNotBuilt));
         BACKPLANE_TRY_VOID(table->word("time", kTimes, kTimesNotBuilt));
+        auto const tier = BACKPLANE_TRY(table->word("tier", kTiers, {}));
+        if (tier == kTiers[1]) rack_.tier = Tier::interpreter;
         auto const seed = BACKPLANE_TRY(table->number("seed", 0, kMaxSeed));
         rack_.seed = seed.value_or(rack_.seed);
         auto const ips = BACKPLANE_TRY(table->number("ips", kMinInstructionsPerSecond, kMaxInstructionsPerSecond));

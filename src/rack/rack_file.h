@@ -20,6 +20,7 @@
 #include "device/frame_port.h"
 #include "rack/queue_file.h"
 #include "device/network_card.h"
+#include "engine/tier.h"
 #include "machine/acpi_tables.h"
 
 namespace backplane {
@@ -80,6 +81,7 @@ struct LinkFile {
 };
 
 struct RackFile {
+    Tier tier{Tier::translator};
     std::uint64_t seed{1};
     std::uint64_t instructions_per_second{kDefaultInstructionsPerSecond};
     Ticks quantum{microseconds(100)};   ///< how long machines run between two barriers (delivery rule)

@@ -5,15 +5,10 @@
 
 #include "cpu/cpu.h"
 #include "engine/engine.h"
+#include "engine/tier.h"
 #include "jit/translator.h"
 
 namespace backplane {
-
-/// How the simulator executes instructions.
-enum class Tier : std::uint8_t {
-    interpreter,  ///< every instruction by its handler
-    translator,   ///< hot code as host code, the rest by handlers; the same results
-};
 
 class SimEngine final : public Engine {
   public:
