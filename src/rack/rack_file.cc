@@ -35,7 +35,7 @@ constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame 
 constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
 
 constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
-constexpr std::array<std::string_view, 5> kRackKeys{"engine", "time", "seed", "ips", "quantum"};
+constexpr std::array<std::string_view, 6> kRackKeys{"engine", "tier", "time", "seed", "ips", "quantum"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr std::array<std::string_view, 11> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic"};
