@@ -333,8 +333,8 @@ struct WithUplink : testing::Test {
     State state(std::uint32_t port) { return net.state(port); }
     Mapping const& mapping(std::uint32_t port) { return net.link.mapping(PortIndex{port}); }
 
+    FakeFramePort uplink{kStranger};  // takes frames for this address and broadcast; outlives the link
     Net net{2};
-    FakeFramePort uplink{kStranger};  // takes frames for this address and broadcast
     std::uint32_t label{0};
     Ticks now{};
 };
@@ -418,10 +418,10 @@ TEST_F(WithUplink, AStaticallyCoupledPairStillNoticesOtherDestinationsAndRemaps)
 }
 
 TEST(LinkDefaultMappings, TheSameDeviceMeansCrossover) {
+    FakeFramePort uplink{kStranger};
     Net net{0};
     net.add(0, {.device = "tap:x"});
     net.add(1, {.device = "tap:x"});
-    FakeFramePort uplink{kStranger};
     net.link.attach_uplink(uplink, "tap:x");
     EXPECT_EQ(net.state(0), State::unmapped);
     net.link.compare_default_mappings();
@@ -437,11 +437,11 @@ TEST(LinkDefaultMappings, TheSameDeviceMeansCrossover) {
 }
 
 TEST(LinkDefaultMappings, OneAloneOrManyStayAtTheDeviceUntilAFrameIsForAMachine) {
+    FakeFramePort uplink{kStranger};
     Net net{0};
     for (std::uint16_t i = 0; i < 3; ++i) net.add(i, {.device = "tap:x"});
     net.add(3, {.device = "tap:y"});
     net.add(4);
-    FakeFramePort uplink{kStranger};
     net.link.attach_uplink(uplink, "tap:x");
     net.link.compare_default_mappings();
     for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(net.state(i), State::uplink) << i;
@@ -457,8 +457,8 @@ TEST(LinkDefaultMappings, OneAloneOrManyStayAtTheDeviceUntilAFrameIsForAMachine)
 }
 
 TEST(LinkService, HasItsOwnAddressAndTheRestGoesNowhere) {
-    Net net{2};
     FakeFramePort service{mac_of(100)};
+    Net net{2};
     net.link.attach_service(service, "names");
     net.post_all(8);
     service.post_buffers(8);
