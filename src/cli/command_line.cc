@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "host/stream_listener.h"
 #include "rack/nearest_word.h"
 #include "rack/printable.h"
 #include "rack/rack_values.h"
@@ -15,8 +16,9 @@ namespace backplane {
 namespace {
 
 constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
-constexpr std::array<std::string_view, 13> kOptions{"--debug-console", "--firmware", "--tier", "--verify", "--report", "--timeout", "--kernel", "--initrd",    "--append",
-                                                   "--memory", "--acpi",    "--help",   "--debug-exit"};
+constexpr std::array<std::string_view, 18> kOptions{"--debug-console", "--firmware", "--tier", "--verify", "--report", "--timeout", "--kernel", "--initrd",    "--append",
+                                                   "--memory", "--acpi",    "--help",   "--debug-exit",
+    "--gdb", "--gdb-wait", "--trace-instructions", "--trace-exits", "--trace-limit"};
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -46,8 +48,9 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 
 /// What the parser fills in; checked afterwards.
 struct Words {
-    std::string rack_file, report, timeout, tier, kernel, firmware, initrd, append, memory, acpi;
-    bool debug_exit{false}, debug_console{false}, verify{false};
+    std::string rack_file, report, timeout, tier, kernel, firmware, initrd, append, memory, acpi, gdb;
+    std::string trace_instructions, trace_exits, trace_limit;
+    bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false};
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -58,6 +61,9 @@ void add_run_options(CLI::App& command, Words& words) {
     command.add_option("--tier", words.tier, "how instructions are executed: translator (fast) or interpreter; same results")
         ->type_name("TIER");
     command.add_flag("--verify", words.verify, "run both tiers in lock-step and stop at the first difference");
+    command.add_option("--trace-instructions", words.trace_instructions, "write every instruction to this file")->type_name("FILE");
+    command.add_option("--trace-exits", words.trace_exits, "write every device access and engine exit to this file")->type_name("FILE");
+    command.add_option("--trace-limit", words.trace_limit, "the most bytes of each trace (256M)")->type_name("SIZE");
 }
 
 void add_commands(CLI::App& app, Words& words) {
@@ -76,6 +82,8 @@ void add_commands(CLI::App& app, Words& words) {
         ->type_name("KIND");
     boot->add_flag("--debug-exit", words.debug_exit, "a write of N to port 0xF4 ends the run with exit code (N << 1) | 1");
     boot->add_flag("--debug-console", words.debug_console, "what is written to port 0x402 (by firmware) goes to the console");
+    boot->add_option("--gdb", words.gdb, "let GDB connect to this port of this host, or this socket")->type_name("PORT|PATH");
+    boot->add_flag("--gdb-wait", words.gdb_wait, "execute nothing before GDB lets the machine go");
     add_run_options(*boot, words);
     CLI::App* const check = app.add_subcommand("check", "Read a rack file and say what is wrong with it");
     check->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
@@ -93,6 +101,13 @@ Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& comm
         if (words.tier != kTiers[0] && words.tier != kTiers[1])
             return Unexpected{bad_input("--tier: " + in_quotes(words.tier) + "; expected translator or interpreter" + did_you_mean(words.tier, kTiers))};
         options.tier = words.tier == kTiers[0] ? Tier::translator : Tier::interpreter;
+    }
+    if (command.count("--trace-instructions") != 0) options.traces.instructions = words.trace_instructions;
+    if (command.count("--trace-exits") != 0) options.traces.exits = words.trace_exits;
+    if (command.count("--trace-limit") != 0) {
+        auto const bytes = parse_byte_count(words.trace_limit);
+        if (!bytes) return Unexpected{option_error("--trace-limit", bytes.error())};
+        options.traces.limit_bytes = *bytes;
     }
     if (command.count("--timeout") == 0) return options;
     auto const timeout = parse_timeout(words.timeout);
@@ -136,6 +151,12 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
     if (boot.count("--acpi") != 0) machine.acpi = BACKPLANE_TRY(acpi_platform(words.acpi));
     machine.has_debug_exit = words.debug_exit;
     machine.has_debug_console = words.debug_console;
+    machine.waits_for_gdb = words.gdb_wait;
+    if (words.gdb_wait && boot.count("--gdb") == 0) return Unexpected{bad_input("--gdb-wait: expected --gdb as well")};
+    if (boot.count("--gdb") != 0) {
+        if (auto const valid = StreamListener::check_address(words.gdb); !valid) return Unexpected{option_error("--gdb", valid.error())};
+        machine.gdb = words.gdb;
+    }
     return machine;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "rack/rack.h"
 #include "rack/rack_file.h"
 
 namespace backplane {
@@ -23,6 +24,7 @@ struct RunOptions {
     std::optional<std::chrono::nanoseconds> timeout;  ///< host time
     std::optional<Tier> tier;                         ///< instead of the rack file's
     bool verify{false};                               ///< run the interpreter beside the translator and compare
+    RackOptions::Traces traces;
 };
 
 struct RunCommand {

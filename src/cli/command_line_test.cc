@@ -55,6 +55,16 @@ TEST(CommandLine, BootPlatform) {
     auto const plain = parse({"boot", "--kernel", "k"});
     EXPECT_EQ(std::get<BootCommand>(*plain).machine.acpi, AcpiPlatform::reduced);
     EXPECT_FALSE(std::get<BootCommand>(*plain).machine.has_debug_exit);
+    auto const debugged = parse({"boot", "--kernel", "k", "--gdb", ":1", "--gdb-wait", "--trace-exits", "x", "--trace-limit", "1M"});
+    ASSERT_TRUE(debugged);
+    EXPECT_EQ(std::get<BootCommand>(*debugged).machine.gdb, ":1");
+    EXPECT_TRUE(std::get<BootCommand>(*debugged).machine.waits_for_gdb);
+    EXPECT_EQ(std::get<BootCommand>(*debugged).options.traces.exits, "x");
+    EXPECT_FALSE(std::get<BootCommand>(*debugged).options.traces.instructions);
+    EXPECT_EQ(std::get<BootCommand>(*debugged).options.traces.limit_bytes, 1U << 20);
+    EXPECT_FALSE(parse({"boot", "--kernel", "k", "--gdb-wait"}));
+    EXPECT_FALSE(parse({"boot", "--kernel", "k", "--gdb", "x"}));
+    EXPECT_FALSE(parse({"boot", "--kernel", "k", "--trace-limit", "0"}));
     auto const command = parse({"boot", "--kernel", "k", "--acpi", "full", "--debug-exit"});
     ASSERT_TRUE(command) << command.error().message;
     EXPECT_EQ(std::get<BootCommand>(*command).machine.acpi, AcpiPlatform::full);

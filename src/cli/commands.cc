@@ -75,6 +75,10 @@ class RackConsoles {
     std::map<std::string, std::unique_ptr<ConsolePrefixer>> consoles_;
 };
 
+void say_where_debuggers_connect(Rack const& rack) {
+    for (std::string const& line : rack.debugger_addresses()) print(STDERR_FILENO, "backplane: gdb: target remote for " + line + '\n');
+}
+
 /// Runs the rack and completes its report with what the host saw.
 RackReport run_measured(Rack& rack, StopFlags const& stop) {
     HostUsage const before = host_usage();
@@ -129,8 +133,10 @@ ExitCode execute(RunCommand const& command) {
     options.timeout = command.options.timeout;
     options.verify = command.options.verify;
     if (command.options.tier) file->tier = *command.options.tier;
+    options.traces = command.options.traces;
     auto const rack = Rack::create(*file, std::move(options));
     if (!rack) return refuse(rack.error());
+    say_where_debuggers_connect(**rack);
 
     RackReport const report = run_measured(**rack, stop);
     consoles.finish();
@@ -171,8 +177,10 @@ ExitCode execute(BootCommand const& command) {
     options.timeout = command.options.timeout;
     options.verify = command.options.verify;
     if (command.options.tier) file.tier = *command.options.tier;
+    options.traces = command.options.traces;
     auto const rack = Rack::create(file, std::move(options));
     if (!rack) return refuse(rack.error());
+    say_where_debuggers_connect(**rack);
 
     auto const report = run_on_terminal(**rack, stop, may_read && is_terminal(STDIN_FILENO));
     console.flush();

@@ -1,9 +1,12 @@
 #include "rack/rack.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string_view>
 
+#include "debug/debug_server.h"
+#include "debug/machine_tracer.h"
 #include "machine/boot_file.h"
 #include "machine/firmware.h"
 #include "machine/layout.h"
@@ -36,6 +39,8 @@ std::uint64_t frames_of(MachineFile const& machine) {
 
 /// Bytes that a console may take at once; a 16550's FIFO is smaller.
 constexpr std::size_t kInputChunkBytes = 256;
+/// How long a stopped rack waits for its debugger before it looks at signals and its timeout.
+constexpr std::chrono::milliseconds kDebuggerWait{50};
 
 }  // namespace
 
@@ -50,6 +55,9 @@ struct Rack::Parts {
     std::optional<MessageExchange> exchange;
     std::optional<Monitor> monitor;
     std::unique_ptr<Rack> shadow;  // the same rack in the interpreter, with `verify`
+    std::optional<BoundedFile> instruction_trace, exit_trace;
+    std::vector<std::unique_ptr<MachineTracer>> tracers;
+    DebugServer debuggers;
     std::optional<Ending> ending;
     bool input_taken{false};
     std::vector<std::byte> typed;  // taken from the input, not yet in the machine
@@ -63,6 +71,8 @@ struct Rack::Parts {
     [[nodiscard]] Expected<void, Error> connect_queues();
     void attach_nic(std::size_t machine, std::size_t nic);
     [[nodiscard]] Expected<void, Error> start_capture(std::size_t link);
+    [[nodiscard]] Expected<void, Error> start_debugging();
+    [[nodiscard]] bool is_timed_out(HostClock::time_point start) const;
     void pass_input();
     void verify();
     void wait_for_next_event(StopFlags const& stop);
@@ -79,6 +89,9 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     auto parts = std::make_unique<Parts>();
     parts->file = file;
     parts->options = std::move(options);
+    bool const debugged = std::any_of(file.machines.begin(), file.machines.end(), [](MachineFile const& machine) { return machine.gdb.has_value(); });
+    if (parts->options.verify && debugged)
+        return Unexpected{bad_input("--verify: a debugger would change one tier and not the other; expected no gdb")};
     BACKPLANE_TRY_VOID(parts->build());
     if (parts->options.verify) {
         RackFile interpreted = file;
@@ -130,7 +143,8 @@ Expected<void, Error> Rack::Parts::build() {
     // Machines with the same kernel unpack it once.
     std::map<std::string, KernelImage> kernels;
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
-    return plug_in();
+    BACKPLANE_TRY_VOID(plug_in());
+    return start_debugging();
 }
 
 namespace {
@@ -235,6 +249,28 @@ Expected<void, Error> Rack::Parts::plug_in() {
     return connect_queues();
 }
 
+Expected<void, Error> Rack::Parts::start_debugging() {
+    auto const& traces = options.traces;
+    if (traces.instructions) instruction_trace.emplace(BACKPLANE_TRY(BoundedFile::create(*traces.instructions, traces.limit_bytes)));
+    if (traces.exits) exit_trace.emplace(BACKPLANE_TRY(BoundedFile::create(*traces.exits, traces.limit_bytes)));
+    for (std::size_t i = 0; i < machines.size(); ++i) {
+        if (traces.instructions || traces.exits) {
+            tracers.push_back(std::make_unique<MachineTracer>(*machines[i], instruction_trace ? &*instruction_trace : nullptr,
+                                                              exit_trace ? &*exit_trace : nullptr));
+        }
+        MachineFile const& machine = file.machines[i];
+        auto const start = machine.waits_for_gdb ? DebugServer::Start::held : DebugServer::Start::running;
+        if (machine.gdb) BACKPLANE_TRY_VOID(debuggers.add(*machines[i], *machine.gdb, start));
+    }
+    return {};
+}
+
+bool Rack::Parts::is_timed_out(HostClock::time_point start) const {
+    return options.timeout && HostClock::now() - start >= *options.timeout;
+}
+
+std::vector<std::string> Rack::debugger_addresses() const { return parts_->debuggers.addresses(); }
+
 void Rack::Parts::pass_input() {
     if (options.console_input == nullptr) return;
     Uart16550& serial = machines.front()->serial();
@@ -281,13 +317,16 @@ Ending Rack::run(StopFlags const& stop) {
     auto const start = HostClock::now();
     while (!p.ending) {
         if (p.options.at_barrier) p.options.at_barrier();
+        p.debuggers.serve();
         if (stop.should_stop()) {
             p.ending = Ending::interrupted;
+        } else if (p.debuggers.holds_any() && !p.is_timed_out(start)) {
+            p.debuggers.wait(kDebuggerWait);  // time stands still
         } else if (!p.monitor->has_running_machine()) {
             bool crashed = false;
             for (auto const& machine : p.machines) crashed = crashed || machine->state() == Machine::State::crashed;
             p.ending = crashed ? Ending::crashed : Ending::all_off;
-        } else if (p.options.timeout && HostClock::now() - start >= *p.options.timeout) {
+        } else if (p.is_timed_out(start)) {
             p.ending = Ending::timeout;
         } else {
             p.pass_input();
@@ -404,7 +443,7 @@ RackReport Rack::report() const {
     RackReport out;
     out.ending = p.ending.value_or(Ending::interrupted);
     out.seed = p.file.seed;
-    out.is_repeatable = !p.input_taken && !(p.options.console_input != nullptr && p.options.console_input->is_interactive());
+    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !(p.options.console_input != nullptr && p.options.console_input->is_interactive());
     out.virtual_time = p.monitor->now();
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
     for (std::size_t i = 0; i < p.links.size(); ++i) out.links.push_back(p.link_summary(i));

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/expected.h"
@@ -27,6 +30,12 @@ struct RackOptions {
     ConsoleInput* console_input{nullptr};
     /// Called at each barrier and before each wait, so that a prompt without a newline becomes visible. Optional.
     std::function<void()> at_barrier;
+    /// Traces (debug/machine_tracer.h) of all machines, each file at most `limit_bytes` long. Optional.
+    struct Traces {
+        std::optional<std::filesystem::path> instructions;
+        std::optional<std::filesystem::path> exits;
+        std::uint64_t limit_bytes{std::uint64_t{256} << 20};
+    } traces;
     /// Host time after which run() gives up; none: never.
     std::optional<std::chrono::nanoseconds> timeout;
     /// Run every machine a second time in the interpreter, compare both at every barrier, and stop at the first
@@ -46,6 +55,9 @@ class Rack {
 
     /// Runs until every machine is off or crashed, the time is over, or `stop` asks for the end. Call once.
     [[nodiscard]] Ending run(StopFlags const& stop);
+
+    /// Where debuggers can connect, one line a machine: "alpha: 127.0.0.1:1234".
+    [[nodiscard]] std::vector<std::string> debugger_addresses() const;
 
     /// The state of everything; `ending` is that of run(). `host` is left to the caller.
     [[nodiscard]] RackReport report() const;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "host/file.h"
+#include "host/stream_listener.h"
 #include "rack/identity.h"
 #include "rack/link_reader.h"
 #include "rack/nearest_word.h"
@@ -37,8 +38,9 @@ constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a
 constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
 constexpr std::array<std::string_view, 6> kRackKeys{"engine", "tier", "time", "seed", "ips", "quantum"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
-constexpr std::array<std::string_view, 11> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
-                                                         "boot", "acpi", "debug-exit", "debug-console", "nic"};
+constexpr std::array<std::string_view, 13> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
+                                                         "boot", "acpi", "debug-exit", "debug-console", "nic",
+                                                         "gdb", "gdb-wait"};
 constexpr std::array<std::string_view, 4> kNicKeys{"model", "link", "mac", "group"};
 constexpr std::array<std::string_view, 2> kNicKeysNotBuilt{"uplink", "peer"};
 
@@ -162,8 +164,23 @@ class Reader {
         if (BACKPLANE_TRY(table.word("acpi", kAcpis, {})) == "full") machine.acpi = AcpiPlatform::full;
         machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
         machine.has_debug_console = BACKPLANE_TRY(table.truth("debug-console")).value_or(false);
+        BACKPLANE_TRY_VOID(read_debugger(table, machine));
         BACKPLANE_TRY_VOID(read_nics(table, machine));
         return machine;
+    }
+
+    Expected<void, Error> read_debugger(TomlTable const& table, MachineFile& machine) {
+        machine.gdb = BACKPLANE_TRY(table.text("gdb"));
+        machine.waits_for_gdb = BACKPLANE_TRY(table.truth("gdb-wait")).value_or(false);
+        if (machine.waits_for_gdb && !machine.gdb) {
+            return Unexpected{table.error_at("gdb-wait", "no address to wait at; expected gdb = \":PORT\" as well")};
+        }
+        if (!machine.gdb) return {};
+        if (machine.gdb->find('/') != std::string::npos) machine.gdb = in_folder(*machine.gdb).string();
+        if (auto const valid = StreamListener::check_address(*machine.gdb); !valid) {
+            return Unexpected{table.error_at("gdb", valid.error().message)};
+        }
+        return {};
     }
 
     Expected<void, Error> check_cpus(TomlTable const& machine) {

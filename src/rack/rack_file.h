@@ -57,6 +57,9 @@ struct MachineFile {
     bool has_debug_exit{false};
     bool has_debug_console{false};
     std::vector<NicFile> nics;
+    /// Where a debugger can connect (host/stream_listener.h); none: nowhere.
+    std::optional<std::string> gdb;
+    bool waits_for_gdb{false};  ///< nothing is executed before a debugger lets it go
 };
 
 /// What differs for the frames of one machine.

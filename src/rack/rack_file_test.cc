@@ -213,7 +213,7 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nsede = 1\n",
      "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, time, seed, ips, quantum; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
-     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic; did "
+     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic, gdb, gdb-wait; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
      "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, mac, group; did you mean \"mac\"?"},
@@ -317,6 +317,10 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:10: machine.a.memory: \"15M\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nacpi = \"none\"\n",
      "r.toml:3:8: machine.a.acpi: \"none\"; expected \"reduced\" or \"full\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ngdb = \"12x\"\n",
+     "r.toml:3:7: machine.a.gdb: \"12x\"; expected a port such as \":1234\", or a path with a \"/\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ngdb-wait = true\n",
+     "r.toml:3:12: machine.a.gdb-wait: no address to wait at; expected gdb = \":PORT\" as well"},
     {"[machine.a]\nkernel = \"vmlinuz\"\ndebug-exit = 1\n",
      "r.toml:3:14: machine.a.debug-exit: a whole number; expected true or false"},
     {"[link.l]\nwait = \"10\"\n",
@@ -376,6 +380,18 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:6:41: machine.b.nic[1].mac: \"02:00:00:00:00:01\" is the address of machine.a.nic[0] already; expected "
      "another"},
 };
+
+TEST_F(RackFileTest, WhereADebuggerConnects) {
+    auto const rack = parse_rack_file("[machine.a]\nkernel = \"vmlinuz\"\ngdb = \":1234\"\ngdb-wait = true\n"
+                                      "[machine.b]\nkernel = \"vmlinuz\"\ngdb = \"./b.socket\"\n"
+                                      "[machine.c]\nkernel = \"vmlinuz\"\n", in_folder("r.toml"));
+    ASSERT_TRUE(rack) << rack.error().message;
+    EXPECT_EQ(rack->machines[0].gdb, ":1234");
+    EXPECT_TRUE(rack->machines[0].waits_for_gdb);
+    EXPECT_EQ(rack->machines[1].gdb, in_folder("./b.socket"));
+    EXPECT_FALSE(rack->machines[1].waits_for_gdb);
+    EXPECT_FALSE(rack->machines[2].gdb);
+}
 
 TEST_F(RackFileTest, EveryProblemIsOneLineWithItsPlace) {
     make("large", "");

@@ -99,6 +99,12 @@ Expected<std::uint64_t, Error> parse_memory_size(std::string_view text) {
     return *bytes;
 }
 
+Expected<std::uint64_t, Error> parse_byte_count(std::string_view text) {
+    std::optional<std::uint64_t> const bytes = scale(text, kSizeUnits);
+    if (bytes && *bytes != 0) return *bytes;
+    return Unexpected{bad_input(in_quotes(text) + "; expected a number of bytes such as \"64M\"")};
+}
+
 Expected<Ticks, Error> parse_duration(std::string_view text) {
     std::optional<std::uint64_t> const ns = scale(text, kTimeUnits);
     if (ns && *ns <= kLongestDurationNs) return Ticks{*ns};

@@ -22,6 +22,8 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 
 /// "256M", "1G", "65536K" or a plain number of bytes: whole pages of 4096, kMinMemoryBytes to kMaxMemoryBytes.
 [[nodiscard]] Expected<std::uint64_t, Error> parse_memory_size(std::string_view text);
+/// "64M" or a plain number: bytes of a file, at least one.
+[[nodiscard]] Expected<std::uint64_t, Error> parse_byte_count(std::string_view text);
 /// "10ms", "250us", "1s", "100ns"; at most one hour.
 [[nodiscard]] Expected<Ticks, Error> parse_duration(std::string_view text);
 /// "02:00:00:00:00:01": one station's address, neither a group's nor all zeros.

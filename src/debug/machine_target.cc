@@ -1,0 +1,39 @@
+#include "debug/machine_target.h"
+
+#include "debug/inspect.h"
+
+namespace backplane {
+
+DebugTarget::Life MachineTarget::life() const {
+    switch (machine_.state()) {
+        case Machine::State::powered_off:
+            return Life::powered_off;
+        case Machine::State::crashed:
+            return Life::crashed;
+        case Machine::State::running:
+            break;
+    }
+    return Life::running;
+}
+
+CpuState MachineTarget::state(unsigned) const { return machine_.engine().state(); }
+void MachineTarget::set_state(unsigned, CpuState const& state) { machine_.engine().set_state(state); }
+
+std::size_t MachineTarget::read_virtual(unsigned cpu, GuestVirt start, ByteSpan into) const {
+    return peek(machine_.memory(), state(cpu), start, into);
+}
+std::optional<GuestPhys> MachineTarget::translate(unsigned cpu, GuestVirt address) const {
+    return translate_quietly(machine_.memory(), state(cpu), address);
+}
+std::size_t MachineTarget::read_physical(GuestPhys start, ByteSpan into) const {
+    return peek(machine_.memory(), start, into);
+}
+bool MachineTarget::write_virtual(unsigned cpu, GuestVirt start, ConstByteSpan from) {
+    return poke(machine_.memory(), state(cpu), start, from);
+}
+bool MachineTarget::write_physical(GuestPhys start, ConstByteSpan from) { return poke(machine_.memory(), start, from); }
+
+bool MachineTarget::set_points(DebugPoints const& points) { return machine_.engine().set_debug_points(points); }
+void MachineTarget::step(unsigned) { machine_.resume(Machine::Resume::step); }
+
+}  // namespace backplane
