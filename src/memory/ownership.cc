@@ -41,6 +41,8 @@ Ownership::~Ownership() {
 MachineId Ownership::join(OwnershipParty const& party) {
     MachineId const id{static_cast<std::uint16_t>(parties_.size())};
     parties_.push_back({party, {}, std::make_unique<Resolver>(*this, id), std::vector<bool>(party.page_count), 0});
+    for (std::uint64_t i = 0; i < party.page_count; ++i)
+        parties_.back().holdings.pages += is_own(party.pages->lookup(GuestPage{party.first.value() + i})) ? 1 : 0;
     party.pages->set_write_resolver(parties_.back().resolver.get());
     return id;
 }

@@ -80,7 +80,7 @@ class Ownership {
     Ownership(Ownership const&) = delete;
     Ownership& operator=(Ownership const&) = delete;
 
-    /// Machines are numbered in the order of joining. The stock must have quota.pages frames for each, in all.
+    /// Machines are numbered in the order of joining. Pages that are in the map already are its own. The stock must have quota.pages frames for each, in all.
     MachineId join(OwnershipParty const& party);
 
     /// Holes become zeroed pages of one's own. Errors: invalid, denied (not a hole), busy (quota).
