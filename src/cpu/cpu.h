@@ -306,6 +306,8 @@ class Cpu final : public TranslationObserver {
     /// Both keep what the registers mean up to date.
     void set_dr(unsigned number, std::uint64_t address);
     void set_dr7(std::uint64_t value);
+    /// IN and OUT: notes the trap of a breakpoint on a port, which needs CR4.DE.
+    void watch_port(std::uint16_t port, std::uint32_t bytes);
     /// A data breakpoint has been hit: a repeated string instruction stops here, and #DB follows.
     [[nodiscard]] bool has_debug_trap() const { return state_.pending_debug != 0; }
 

@@ -111,6 +111,17 @@ bool Cpu::watch(std::uint64_t address, std::uint32_t bytes, AccessKind kind) {
     return true;
 }
 
+void Cpu::watch_port(std::uint16_t port, std::uint32_t bytes) {
+    if ((state_.cr4 & cr4::kDebuggingExtensions) == 0) [[likely]] return;
+    std::uint64_t hits = 0;
+    for (unsigned i = 0; i < 4; ++i) {
+        Breakpoint const point = breakpoint(state_, i);
+        bool const overlaps = point.address < std::uint64_t{port} + bytes && port < point.address + point.bytes;
+        if (point.enabled && point.condition == Stop::io && overlaps) hits |= std::uint64_t{1} << i;
+    }
+    if (hits != 0) note_debug_trap(hits);
+}
+
 // --- delivery -----------------------------------------------------------------------------------------------------
 
 // B0 to B3 are those of the newest exception; nothing else is ever cleared here ([SDM3B] 17.2.3).

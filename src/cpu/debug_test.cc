@@ -156,6 +156,23 @@ TEST_F(Debug, BreakpointsAreLinearAddresses) {  // [SDM3B] 17.2.1: the code segm
     EXPECT_EQ(machine.frame().rip, 1u);
 }
 
+TEST_F(Debug, APortBreakpointNeedsItsBitInCr4) {  // [SDM3B] 17.2.4: R/W 10
+    for (bool const on : {false, true}) {
+        start("66e540 f4");  // in ax, 40h
+        machine.with_state([&](CpuState& state) {
+            state.dr[1] = 0x41;
+            state.dr7 |= std::uint64_t{8} | std::uint64_t{2} << 20;
+            if (on) state.cr4 |= cr4::kDebuggingExtensions;
+        });
+        ASSERT_EQ(machine.run(), Ended::halted);
+        EXPECT_EQ(machine.arrived() == kDebug, on);
+        if (on) {
+            EXPECT_EQ(hits(), 2u);
+            EXPECT_EQ(machine.frame().rip, kCode + 3);
+        }
+    }
+}
+
 TEST_F(Debug, NoTrapAfterIntOrAMaskingSyscall) {  // [SDM3B] 17.3.1.4; [APM3] SYSCALL
     start("cd30");
     machine.with_state([](CpuState& state) { state.rflags |= rflags::kTrap; });

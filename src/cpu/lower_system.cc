@@ -55,6 +55,7 @@ Op const* in(Cpu& cpu, Op const* op) {
     if (!may_use_ports(cpu, port, sizeof(T))) return cpu.leave(op);
     cpu.bring_clock_up();
     cpu.set_reg<T>(rax * 8, static_cast<T>(cpu.bus().in(PortNumber{port}, width_of(sizeof(T)))));
+    cpu.watch_port(port, sizeof(T));
     cpu.touch_device();
     return cpu.finish(op);
 }
@@ -64,6 +65,7 @@ Op const* out(Cpu& cpu, Op const* op) {
     if (!may_use_ports(cpu, port, sizeof(T))) return cpu.leave(op);
     cpu.bring_clock_up();
     cpu.bus().out(PortNumber{port}, width_of(sizeof(T)), cpu.reg<T>(rax * 8));
+    cpu.watch_port(port, sizeof(T));
     cpu.touch_device();
     return cpu.finish(op);
 }
@@ -103,6 +105,7 @@ Op const* port_string(Cpu& cpu, Op const* op) {
         cpu.bring_clock_up();
         cpu.bus().out(PortNumber{port}, width_of(sizeof(T)), value.value);
     }
+    cpu.watch_port(port, sizeof(T));
     cpu.touch_device();
     auto const set_masked = [&](Gpr name, std::uint64_t value) {
         if (wide)
