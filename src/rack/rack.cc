@@ -10,10 +10,10 @@
 #include "machine/boot_file.h"
 #include "machine/firmware.h"
 #include "machine/layout.h"
-#include "rack/capture.h"
 #include "rack/identity.h"
 #include "rack/lockstep.h"
 #include "rack/monitor.h"
+#include "rack/network.h"
 
 namespace backplane {
 
@@ -49,9 +49,7 @@ struct Rack::Parts {
     RackOptions options;
     std::optional<FramePool> pool;
     std::vector<std::unique_ptr<Machine>> machines;
-    std::vector<std::unique_ptr<LinkCapture>> captures;  // one a link; null without
-    std::vector<std::vector<std::string>> port_names;    // of each link, in the order of its ports
-    std::vector<std::unique_ptr<Link>> links;
+    std::unique_ptr<Network> network;
     std::optional<MessageExchange> exchange;
     std::optional<Monitor> monitor;
     std::unique_ptr<Rack> shadow;  // the same rack in the interpreter, with `verify`
@@ -69,14 +67,13 @@ struct Rack::Parts {
     [[nodiscard]] Expected<void, Error> plug_in();
     [[nodiscard]] std::uint64_t queue_frames() const;
     [[nodiscard]] Expected<void, Error> connect_queues();
-    void attach_nic(std::size_t machine, std::size_t nic);
-    [[nodiscard]] Expected<void, Error> start_capture(std::size_t link);
     [[nodiscard]] Expected<void, Error> start_debugging();
     [[nodiscard]] bool is_timed_out(HostClock::time_point start) const;
     void pass_input();
     void verify();
     void wait_for_next_event(StopFlags const& stop);
     [[nodiscard]] bool only_input_can_help() const;
+    [[nodiscard]] bool is_paced() const;
     [[nodiscard]] MachineReport machine_report(std::size_t index) const;
     [[nodiscard]] LinkSummary link_summary(std::size_t index) const;
     [[nodiscard]] QueueSummary queue_summary() const;
@@ -192,59 +189,13 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
     return {};
 }
 
-namespace {
-
-/// How a link of the rack file behaves.
-LinkOptions link_options(LinkFile const& link, Ticks quantum) {
-    return {.name = link.name,
-            .completion = link.completion,
-            .wait = link.wait,
-            .read_wait = link.wait,
-            .source_check = link.source_check,
-            .longest_hold = quantum,
-            .most_stored_bytes = link.store_bytes,
-            .carrier_changes = link.carrier_changes};
-}
-
-}  // namespace
-
-void Rack::Parts::attach_nic(std::size_t m, std::size_t n) {
-    MachineFile const& machine = file.machines[m];
-    NicFile const& nic = machine.nics[n];
-    LinkFile const& link = file.links[nic.link];
-    std::string const name = "nic" + std::to_string(n);
-    PortOptions port_options{.impairment = link.impairment_from(machine.name),
-                             .seed = derive_seed(file.seed, machine.name, "link." + link.name + '.' + name),
-                             .group = nic.group};
-    links[nic.link]->attach(MachineId{static_cast<std::uint16_t>(m)}, machines[m]->nic(n).port(), name,
-                            std::move(port_options));
-    port_names[nic.link].push_back(machine.name + '.' + name);
-}
-
-Expected<void, Error> Rack::Parts::start_capture(std::size_t link) {
-    auto const& path = file.links[link].capture;
-    if (!path) return {};
-    PcapngFile capture = BACKPLANE_TRY(PcapngFile::create(*path));
-    captures[link] = std::make_unique<LinkCapture>(std::move(capture), port_names[link]);
-    links[link]->set_recorder(captures[link].get());
-    return {};
-}
-
 Expected<void, Error> Rack::Parts::plug_in() {
-    for (LinkFile const& link : file.links) links.push_back(std::make_unique<Link>(link_options(link, file.quantum)));
-    port_names.resize(links.size());
-    captures.resize(links.size());
-    for (std::size_t m = 0; m < machines.size(); ++m) {
-        for (std::size_t n = 0; n < file.machines[m].nics.size(); ++n) attach_nic(m, n);
-    }
-    for (std::size_t i = 0; i < links.size(); ++i) BACKPLANE_TRY_VOID(start_capture(i));
+    network = BACKPLANE_TRY(
+        Network::create(file, [this](NicPlace place) -> FramePort& { return machines[place.machine]->nic(place.nic).port(); }));
     std::vector<Machine*> all_machines;
     for (auto const& machine : machines) all_machines.push_back(machine.get());
     std::vector<Link*> all_links;
-    for (auto const& link : links) {
-        link->set_carrier(Carrier::up);
-        all_links.push_back(link.get());
-    }
+    for (std::size_t i = 0; i < network->link_count(); ++i) all_links.push_back(&network->link(i));
     monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum);
     return connect_queues();
 }
@@ -300,16 +251,23 @@ void Rack::Parts::verify() {
 /// Nothing will ever happen in the rack by itself.
 bool Rack::Parts::only_input_can_help() const { return monitor->next_event() == Ticks::never(); }
 
-/// Somebody watches: idle time passes at the pace of the clock on the wall.
+/// Something outside of the rack may act at any time, so idle time passes at the pace of the clock on the wall:
+/// otherwise the machines' timeouts would be over before an answer can come.
+bool Rack::Parts::is_paced() const {
+    bool const is_watched = options.console_input != nullptr && options.console_input->is_interactive();
+    return is_watched || !network->outsides().empty();
+}
+
+/// Waits for what comes next, or for what comes from outside.
 void Rack::Parts::wait_for_next_event(StopFlags const& stop) {
-    ConsoleInput* const input = options.console_input;
-    if (input == nullptr || !typed.empty()) return;
     constexpr std::uint64_t kLongestWaitNs = 50'000'000;
     Ticks const next = monitor->next_event();
-    if (next <= monitor->now() + file.quantum || stop.should_stop()) return;
-    if (!input->is_interactive() && !only_input_can_help()) return;
-    std::uint64_t const idle_ns = std::min((next - monitor->now()).ns(), kLongestWaitNs);
-    input->wait(std::chrono::nanoseconds{idle_ns});
+    bool const is_idle = next > monitor->now() + file.quantum && !stop.should_stop() && typed.empty();
+    std::chrono::nanoseconds const idle{is_idle ? std::min((next - monitor->now()).ns(), kLongestWaitNs) : 0};
+    if (!network->outsides().empty()) return poll_all(network->outsides(), idle, monitor->now());
+    ConsoleInput* const input = options.console_input;
+    if (input == nullptr || !is_idle) return;
+    if (input->is_interactive() || only_input_can_help()) input->wait(idle);
 }
 
 Ending Rack::run(StopFlags const& stop) {
@@ -330,7 +288,8 @@ Ending Rack::run(StopFlags const& stop) {
             p.ending = Ending::timeout;
         } else {
             p.pass_input();
-            bool const input_may_come = p.options.console_input != nullptr && !(p.options.console_input->is_ended() && p.typed.empty());
+            bool const is_typing = p.options.console_input != nullptr && !(p.options.console_input->is_ended() && p.typed.empty());
+            bool const input_may_come = is_typing || !p.network->outsides().empty();
             if (p.only_input_can_help() && !input_may_come) {
                 for (auto const& machine : p.machines)
                     if (machine->state() == Machine::State::running) machine->stop("halted with nothing left to wake it up");
@@ -338,15 +297,13 @@ Ending Rack::run(StopFlags const& stop) {
             }
             auto const before = HostClock::now();
             p.wait_for_next_event(stop);
-            bool const paced = p.options.console_input != nullptr && p.options.console_input->is_interactive();
+            bool const paced = p.is_paced();
             auto const waited = static_cast<std::uint64_t>((HostClock::now() - before).count());
             p.monitor->run_to_barrier(paced || p.only_input_can_help() ? p.monitor->now() + Ticks{waited} : Ticks::never());
             if (p.shadow) p.verify();
         }
     }
-    for (auto const& capture : p.captures) {
-        if (capture) capture->flush();
-    }
+    p.network->flush();
     if (p.options.at_barrier) p.options.at_barrier();
     return *p.ending;
 }
@@ -375,7 +332,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
         nic.mac = nic_file.mac;
         nic.link = file.links[nic_file.link].name;
         nic.counters = machine.nic(n).counters();
-        for (PortReport const& port : links[nic_file.link]->report().ports) {
+        for (PortReport const& port : network->link(nic_file.link).report().ports) {
             if (port.machine.value() != index || port.name != nic.name) continue;
             nic.sent_frames = port.frames_sent;
             nic.sent_bytes = port.bytes_sent;
@@ -388,7 +345,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
 }
 
 LinkSummary Rack::Parts::link_summary(std::size_t index) const {
-    LinkReport const& link = links[index]->report();
+    LinkReport const& link = network->link(index).report();
     LinkSummary out;
     out.name = link.name;
     out.completion = completion_text(file.links[index].completion);
@@ -409,7 +366,8 @@ LinkSummary Rack::Parts::link_summary(std::size_t index) const {
                  {"lost on purpose", link.drops.lost},
                  {"spoofed source", link.drops.spoofed},
                  {"another group", link.drops.isolated},
-                 {"under way when cut", link.drops.cut}};
+                 {"under way when cut", link.drops.cut},
+                 {"queue from outside full", network->uplink_drops(index)}};
     out.detected = {{"destination", link.detected.destination},
                     {"default mapping", link.detected.default_mapping},
                     {"configuration", link.detected.configuration}};
@@ -419,8 +377,8 @@ LinkSummary Rack::Parts::link_summary(std::size_t index) const {
     out.delayed_frames = link.delayed_frames;
     out.doubled_frames = link.doubled_frames;
     out.cuts = link.cuts;
-    if (captures[index]) {
-        PcapngFile const& capture = captures[index]->file();
+    if (LinkCapture const* const recorded = network->capture(index)) {
+        PcapngFile const& capture = recorded->file();
         out.capture = CaptureSummary{capture.path().string(), capture.frame_count(), capture.error().value_or("")};
     }
     return out;
@@ -443,10 +401,10 @@ RackReport Rack::report() const {
     RackReport out;
     out.ending = p.ending.value_or(Ending::interrupted);
     out.seed = p.file.seed;
-    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !(p.options.console_input != nullptr && p.options.console_input->is_interactive());
+    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !p.is_paced();
     out.virtual_time = p.monitor->now();
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
-    for (std::size_t i = 0; i < p.links.size(); ++i) out.links.push_back(p.link_summary(i));
+    for (std::size_t i = 0; i < p.network->link_count(); ++i) out.links.push_back(p.link_summary(i));
     if (p.exchange) out.queue = p.queue_summary();
     return out;
 }

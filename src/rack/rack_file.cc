@@ -14,6 +14,7 @@
 #include "rack/identity.h"
 #include "rack/link_reader.h"
 #include "rack/nearest_word.h"
+#include "rack/nic_linker.h"
 #include "rack/printable.h"
 #include "rack/rack_values.h"
 #include "rack/toml_table.h"
@@ -41,8 +42,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr std::array<std::string_view, 13> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic",
                                                          "gdb", "gdb-wait"};
-constexpr std::array<std::string_view, 4> kNicKeys{"model", "link", "mac", "group"};
-constexpr std::array<std::string_view, 2> kNicKeysNotBuilt{"uplink", "peer"};
+constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
 
 constexpr std::array<std::string_view, 1> kEngines{"sim"};
 constexpr std::array<std::string_view, 3> kEnginesNotBuilt{"auto", "user", "kvm"};
@@ -62,6 +62,7 @@ class Reader {
         BACKPLANE_TRY_VOID(read_rack(top));
         BACKPLANE_TRY_VOID(read_links(top));
         BACKPLANE_TRY_VOID(read_machines(top));
+        BACKPLANE_TRY_VOID(link_nics(top, rack_));
         std::vector<std::string> names;
         for (MachineFile const& machine : rack_.machines) names.push_back(machine.name);
         rack_.queue = BACKPLANE_TRY(read_queue(top, names));
@@ -99,7 +100,7 @@ class Reader {
             }
             if (rack_.links.size() == kMaxLinks) return Unexpected{too_many(*links, name, kMaxLinks, "links")};
             TomlTable const table = BACKPLANE_TRY(links->required_table(name));
-            LinkFile link = BACKPLANE_TRY(read_link(table, name, folder_));
+            LinkFile link = BACKPLANE_TRY(read_link(table, name, folder_, rack_.links.size()));
             rack_.links.push_back(std::move(link));
         }
         return {};
@@ -110,10 +111,20 @@ class Reader {
         std::optional<TomlTable> const links = BACKPLANE_TRY(top.table("link"));
         if (!links) return {};
         std::map<Path, std::string> captures;
-        for (std::uint32_t i = 0; i < rack_.links.size(); ++i) {
+        std::map<std::string, std::string> taps;
+        auto const written_links = static_cast<std::uint32_t>(links->keys_in_file_order().size());
+        for (std::uint32_t i = 0; i < written_links; ++i) {
             LinkFile const& link = rack_.links[i];
             TomlTable const table = BACKPLANE_TRY(links->required_table(link.name));
-            BACKPLANE_TRY_VOID(check_directions(table, rack_, i));
+            BACKPLANE_TRY_VOID(check_members(table, rack_, i));
+            if (link.uplink.kind == UplinkFile::Kind::tap) {
+                auto const [taken, is_new] = taps.emplace(link.uplink.tap, table.name());
+                if (!is_new) {
+                    return Unexpected{table.error_at("uplink", fmt::format("\"tap:{}\" is the uplink of {} already; "
+                                                                           "expected another",
+                                                                           link.uplink.tap, taken->second))};
+                }
+            }
             if (!link.capture) continue;
             auto const [taken, is_new] = captures.emplace(link.capture->lexically_normal(), table.name());
             if (is_new) continue;
@@ -231,11 +242,10 @@ class Reader {
     }
 
     Expected<NicFile, Error> read_nic(TomlTable const& table, MachineFile const& machine) {
-        BACKPLANE_TRY_VOID(table.check_keys(kNicKeys, kNicKeysNotBuilt));
+        BACKPLANE_TRY_VOID(table.check_keys(kNicKeys, {}));
         auto const model = BACKPLANE_TRY(table.word("model", kModels, {}));
         NicFile nic;
         if (model == "virtio-net") nic.model = NicModel::virtio_net;
-        nic.link = BACKPLANE_TRY(read_nic_link(table));
         auto const group = BACKPLANE_TRY(table.text("group"));
         if (group) {
             if (auto const valid = check_name(*group); !valid) {
@@ -249,21 +259,6 @@ class Reader {
         if (is_new) return nic;
         return Unexpected{table.error_at("mac", fmt::format("\"{}\" is the address of {} already; expected another",
                                                             mac_text(nic.mac), taken->second))};
-    }
-
-    Expected<std::uint32_t, Error> read_nic_link(TomlTable const& table) {
-        auto const name = BACKPLANE_TRY(table.text("link"));
-        if (!name) return Unexpected{table.error_at("link", "no link; expected link = \"NAME\" and a [link.NAME]")};
-        auto const link =
-            std::find_if(rack_.links.begin(), rack_.links.end(), [&](LinkFile const& l) { return l.name == *name; });
-        if (link != rack_.links.end()) return static_cast<std::uint32_t>(link - rack_.links.begin());
-        std::vector<std::string_view> known(rack_.links.size());
-        std::transform(rack_.links.begin(), rack_.links.end(), known.begin(),
-                       [](LinkFile const& l) -> std::string_view { return l.name; });
-        std::string const expected =
-            known.empty() ? "a [link.NAME] in this file" : "one of the links " + comma_list(known);
-        return Unexpected{
-            table.error_at("link", in_quotes(*name) + "; expected " + expected + did_you_mean(*name, known))};
     }
 
     [[nodiscard]] static Error too_many(TomlTable const& table, std::string_view key, std::size_t most,
@@ -316,6 +311,10 @@ std::optional<FileProblem> find_file_problem(MachineFile const& machine) {
 
 std::string_view model_text(NicModel model) { return model == NicModel::e1000 ? "e1000" : "virtio-net"; }
 
+std::string nic_name(RackFile const& rack, NicPlace place) {
+    return fmt::format("{}.nic{}", rack.machines[place.machine].name, place.nic);
+}
+
 std::string_view completion_text(Completion completion) { return completion == Completion::landed ? "landed" : "read"; }
 
 namespace {
@@ -339,6 +338,7 @@ std::string rack_summary(RackFile const& rack) {
         for (std::size_t i = 0; i < machine.nics.size(); ++i) {
             NicFile const& nic = machine.nics[i];
             text += fmt::format("  nic{}: {}, {}, link {}\n", i, model_text(nic.model), mac_text(nic.mac), rack.links[nic.link].name);
+            if (nic.peer) text += fmt::format("    peer {}\n", nic_name(rack, *nic.peer));
         }
     }
     for (LinkFile const& link : rack.links) {

@@ -16,11 +16,13 @@
 #include "base/error.h"
 #include "base/expected.h"
 #include "clock/virtual_time.h"
+#include "crossover/ipv4.h"
 #include "crossover/link.h"
 #include "device/frame_port.h"
 #include "rack/queue_file.h"
 #include "device/network_card.h"
 #include "engine/tier.h"
+#include "host/nat_uplink.h"
 #include "machine/acpi_tables.h"
 
 namespace backplane {
@@ -37,11 +39,37 @@ enum class BootProtocol : std::uint8_t {
     linux64,    ///< 64-bit entry of the bzImage ([LinuxBoot] 1.15)
 };
 
+/// A NIC of the rack: indexes into RackFile::machines and MachineFile::nics.
+struct NicPlace {
+    std::uint32_t machine{0};
+    std::uint32_t nic{0};
+    auto operator<=>(NicPlace const&) const = default;
+};
+
+/// What a link has besides machines.
+struct UplinkFile {
+    enum class Kind : std::uint8_t { none, nat, tap };
+    Kind kind{Kind::none};
+    std::string tap;  ///< name of the host's device, for Kind::tap
+    bool operator==(UplinkFile const&) const = default;
+};
+
+/// A port of the host that leads to a machine's.
+struct ForwardFile {
+    NatForward::Protocol protocol{NatForward::Protocol::tcp};
+    Ipv4Address host_address{127, 0, 0, 1};
+    std::uint16_t host_port{0};
+    std::string machine;
+    std::uint16_t machine_port{0};
+};
+
 struct NicFile {
     NicModel model{NicModel::e1000};
     std::uint32_t link{0};  ///< index into RackFile::links
     MacAddress mac{};       ///< from the file, or derived (rack/identity.h)
     std::string group;      ///< isolation group; empty: none
+    std::string device;     ///< the uplink that it declares itself, such as "tap:x" (S2.2); empty: none
+    std::optional<NicPlace> peer{};  ///< the NIC that the file couples it with (S2.3)
 };
 
 struct MachineFile {
@@ -79,6 +107,11 @@ struct LinkFile {
     std::uint64_t store_bytes{std::uint64_t{4} << 20};
     SourceCheck source_check{SourceCheck::off};
     std::vector<CarrierChange> carrier_changes;  ///< in the order of time
+    UplinkFile uplink;
+    bool has_services{true};  ///< the built-in address and name service
+    Ipv4Subnet subnet;        ///< of that service and of `nat`
+    NatOptions::HostAccess host_access{NatOptions::HostAccess::no};
+    std::vector<ForwardFile> forwards;
 
     [[nodiscard]] Impairment const& impairment_from(std::string_view machine) const;
 };
@@ -111,6 +144,9 @@ struct FileProblem {
 [[nodiscard]] std::string rack_summary(RackFile const& rack);
 
 [[nodiscard]] std::string_view model_text(NicModel model);
+/// "beta.nic0"
+[[nodiscard]] std::string nic_name(RackFile const& rack, NicPlace place);
+
 [[nodiscard]] std::string_view completion_text(Completion completion);
 
 }  // namespace backplane

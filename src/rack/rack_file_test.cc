@@ -136,7 +136,7 @@ TEST_F(RackFileTest, SummaryForCheck) {
                   folder_ + "/vmlinuz, initrd " + folder_ +
                   "/initrd.img\n"
                   "  nic0: e1000, 02:00:00:00:00:01, link lan\n"
-                  "link lan: completion landed, wait 10ms\n");
+                  "link lan: completion landed, wait 10ms, addresses 10.77.0.0/24\n");
 }
 
 TEST_F(RackFileTest, ReadsWhatALinkDoesOnPurpose) {
@@ -176,11 +176,67 @@ loss = "0%"
     EXPECT_EQ(rack->machines[0].nics[0].group, "red");
     EXPECT_EQ(rack->machines[0].nics[1].group, "");
     std::string const summary = rack_summary(*rack);
-    EXPECT_NE(summary.find("link wan: completion landed, wait 10ms, latency 20ms, rate 10M, loss 0.5%, duplicate 1%, "
+    EXPECT_NE(summary.find("link wan: completion landed, wait 10ms, addresses 10.77.0.0/24, latency 20ms, rate 10M, loss 0.5%, duplicate 1%, "
                            "reorder 100% by 2ms, spoofing refused, cut at 10s, heal at 20s, cut at 30s, capture " +
                            folder_ + "/wan.pcapng\n  from a: latency 20ms"),
               std::string::npos)
         << summary;
+}
+
+TEST_F(RackFileTest, ReadsWaysOutAndCouplings) {
+    auto const rack = parse(R"([machine.a]
+kernel = "vmlinuz"
+nic = [{link = "out"}, {uplink = "tap:x"}, {peer = "b.eth2"}, {link = "lan", peer = "b.nic3"}]
+[machine.b]
+kernel = "vmlinuz"
+nic = [{uplink = "tap:x"}, {uplink = "nat"}, {peer = "a.nic2"}, {}]
+[link.lan]
+services = false
+[link.out]
+uplink = "nat"
+subnet = "10.1.0.0/16"
+host-access = true
+forward = ["tcp:2222:a:22", "udp:0.0.0.0:53:a:5353"]
+)");
+    ASSERT_TRUE(rack) << rack.error().message;
+    std::vector<std::string> names;
+    for (LinkFile const& link : rack->links) names.push_back(link.name);
+    EXPECT_EQ(names, (std::vector<std::string>{"lan", "out", "uplink tap:x", "a.nic2-b.nic2"}));
+    auto const& a = rack->machines[0].nics;
+    auto const& b = rack->machines[1].nics;
+    EXPECT_EQ(a[0].link, 1u);
+    EXPECT_EQ(a[1].link, 2u);
+    EXPECT_EQ(b[0].link, 2u);
+    EXPECT_EQ(a[1].device, "tap:x");
+    EXPECT_EQ(b[1].link, 1u) << "the link that has this uplink";
+    EXPECT_EQ(b[1].device, "nat");
+    EXPECT_EQ(a[2].link, 3u);
+    EXPECT_EQ(b[2].link, 3u);
+    EXPECT_EQ(a[2].peer, (NicPlace{1, 2}));
+    EXPECT_EQ(b[2].peer, (NicPlace{0, 2}));
+    EXPECT_EQ(b[3].link, 0u) << "where its peer is";
+    EXPECT_EQ(b[3].peer, (NicPlace{0, 3}));
+    EXPECT_FALSE(rack->links[0].has_services);
+    LinkFile const& out = rack->links[1];
+    EXPECT_EQ(out.uplink, (UplinkFile{UplinkFile::Kind::nat, ""}));
+    EXPECT_EQ(out.subnet, (Ipv4Subnet{Ipv4Address{10, 1, 0, 0}, 16}));
+    EXPECT_EQ(out.host_access, NatOptions::HostAccess::yes);
+    ASSERT_EQ(out.forwards.size(), 2u);
+    EXPECT_EQ(out.forwards[0].host_address, (Ipv4Address{127, 0, 0, 1}));
+    EXPECT_EQ(out.forwards[0].host_port, 2222);
+    EXPECT_EQ(out.forwards[0].machine, "a");
+    EXPECT_EQ(out.forwards[0].machine_port, 22);
+    EXPECT_EQ(out.forwards[1].protocol, NatForward::Protocol::udp);
+    EXPECT_EQ(out.forwards[1].host_address, Ipv4Address{});
+    EXPECT_EQ(rack->links[2].uplink, (UplinkFile{UplinkFile::Kind::tap, "x"}));
+    EXPECT_FALSE(rack->links[2].has_services) << "the network out there has its own";
+    EXPECT_EQ(rack->links[3].subnet, (Ipv4Subnet{Ipv4Address{10, 77, 3, 0}, 24}));
+    std::string const summary = rack_summary(*rack);
+    EXPECT_NE(summary.find("link out: completion landed, wait 10ms, uplink nat, addresses 10.1.0.0/16, host access, "
+                           "127.0.0.1:2222 to a:22, 0.0.0.0:53 to a:5353\n"),
+              std::string::npos)
+        << summary;
+    EXPECT_NE(summary.find("link a.nic2-b.nic2\n    peer b.nic2\n"), std::string::npos) << summary;
 }
 
 struct BadFile {
@@ -216,10 +272,10 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic, gdb, gdb-wait; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
-     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, mac, group; did you mean \"mac\"?"},
+     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, uplink, peer, mac, group; did you mean \"mac\"?"},
     {"[link.l]\ncomplete = \"read\"\n",
-     "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, completion, wait, capture, latency, rate, "
-     "loss, duplicate, reorder, reorder_by, spoofing, cut, heal, from"},
+     "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, forward, host-access, services, subnet, "
+     "completion, wait, capture, latency, rate, loss, duplicate, reorder, reorder_by, spoofing, cut, heal, from"},
     // Known, but not built yet
     {"[rack]\nengine = \"kvm\"\n", "r.toml:2:10: rack.engine: \"kvm\" is not built yet; expected \"sim\""},
     {"[rack]\nengine = \"auto\"\n", "r.toml:2:10: rack.engine: \"auto\" is not built yet; expected \"sim\""},
@@ -227,13 +283,41 @@ constexpr BadFile kBadFiles[] = {
     {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 2\n", "r.toml:3:8: machine.a.cpus: 2 is not built yet; expected 1"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmodel = \"ne2000\"\n[link.l]\n",
      "r.toml:5:9: machine.a.nic[0].model: \"ne2000\"; expected \"e1000\" or \"virtio-net\""},
-    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nuplink = \"tap:x\"\n",
-     "r.toml:4:1: machine.a.nic[0].uplink: not built yet; expected no such key"},
-    {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\npeer = \"b.eth0\"\n",
-     "r.toml:4:1: machine.a.nic[0].peer: not built yet; expected no such key"},
-    {"[link.l]\nuplink = \"nat\"\n", "r.toml:2:10: link.l.uplink: \"nat\" is not built yet; expected \"none\""},
-    {"[link.l]\nuplink = \"tap:tap0\"\n",
-     "r.toml:2:10: link.l.uplink: \"tap:tap0\" is not built yet; expected \"none\""},
+    // Ways out, and who is coupled with whom
+    {"[link.l]\nforward = [\"tcp:2222:a:22\"]\n",
+     "r.toml:2:11: link.l.forward: needs uplink = \"nat\"; expected no such key"},
+    {"[link.l]\nuplink = \"nat\"\nservices = false\nforward = [\"tcp:2222:a:22\"]\n",
+     "r.toml:4:11: link.l.forward: needs services = true; expected no such key"},
+    {"[link.l]\nuplink = \"nat\"\nforward = [\"tcp:0:a:22\"]\n",
+     "r.toml:3:11: link.l.forward: \"tcp:0:a:22\"; expected \"tcp:PORT:MACHINE:PORT\" or \"udp:...\", such as "
+     "\"tcp:2222:alpha:22\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\"}]\n[link.l]\nuplink = \"nat\"\nforward = [\"udp:5:b:5\"]\n",
+     "r.toml:6:11: link.l.forward: \"b\"; expected a machine of this link: a; did you mean \"a\"?"},
+    {"[link.l]\nhost-access = true\n", "r.toml:2:15: link.l.host-access: needs uplink = \"nat\"; expected no such key"},
+    {"[link.l]\nservices = \"no\"\n", "r.toml:2:12: link.l.services: a string; expected true or false"},
+    {"[link.l]\nsubnet = \"10.0.0.1/24\"\n",
+     "r.toml:2:10: link.l.subnet: \"10.0.0.1/24\"; expected a network such as \"10.77.0.0/24\", 8 to 25 bits long"},
+    {"[link.l]\nsubnet = \"10.0.0.0/30\"\n",
+     "r.toml:2:10: link.l.subnet: \"10.0.0.0/30\"; expected a network such as \"10.77.0.0/24\", 8 to 25 bits long"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\n[link.l]\nuplink = \"tap:x\"\n[link.m]\nuplink = \"tap:x\"\n",
+     "r.toml:6:10: link.m.uplink: \"tap:x\" is the uplink of link.l already; expected another"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", uplink = \"nat\"}]\n[link.l]\n",
+     "r.toml:3:30: machine.a.nic[0].uplink: beside link; expected one of the two: a link has its own uplink"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{uplink = \"none\"}]\n",
+     "r.toml:3:18: machine.a.nic[0].uplink: \"none\"; expected \"nat\" or \"tap:DEVICE\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{}]\n",
+     "r.toml:3:8: machine.a.nic[0].link: no link; expected link = \"NAME\" and a [link.NAME]"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{peer = \"b.eth0\"}]\n",
+     "r.toml:3:16: machine.a.nic[0].peer: \"b.eth0\"; expected another NIC of the rack, such as \"beta.nic0\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{peer = \"a.nic0\"}]\n[machine.b]\nkernel = \"vmlinuz\"\nnic = [{link = "
+     "\"l\"}]\n[link.l]\n",
+     "r.toml:3:16: machine.a.nic[0].peer: \"a.nic0\"; expected another NIC of the rack, such as \"b.nic0\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{peer = \"b.nic0\"}]\n[machine.b]\nkernel = \"vmlinuz\"\nnic = [{peer = "
+     "\"c.nic0\"}]\n[machine.c]\nkernel = \"vmlinuz\"\nnic = [{}]\n",
+     "r.toml:6:16: machine.b.nic[0].peer: \"c.nic0\"; expected two NICs that name each other: there is a.nic0 already"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{peer = \"b.nic0\", link = \"l\"}]\n[machine.b]\nkernel = "
+     "\"vmlinuz\"\nnic = [{link = \"m\"}]\n[link.l]\n[link.m]\n",
+     "r.toml:3:16: machine.a.nic[0].peer: b.nic0 is on link m; expected a NIC of link l"},
     // What links do on purpose
     {"[link.l]\nlatency = \"soon\"\n",
      "r.toml:2:11: link.l.latency: \"soon\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
@@ -262,14 +346,18 @@ constexpr BadFile kBadFiles[] = {
     {"[machine.alpha]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\"}]\n[link.l.from.alpah]\nloss = \"1%\"\n",
      "r.toml:4:1: link.l.from.alpah: \"alpah\"; expected a machine of this link: alpha; did you mean \"alpha\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[link.l.from.a]\n",
-     "r.toml:3:1: link.l.from.a: \"a\"; expected no direction: the link has no machine"},
+     "r.toml:3:1: link.l.from.a: \"a\"; expected no such key: the link has no machine"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", group = \"1\"}]\n[link.l]\n",
      "r.toml:3:29: machine.a.nic[0].group: the name \"1\"; expected a letter, then letters, digits, \"-\" or \"_\", at "
      "most 32 in all"},
     // Wrong words
     {"[rack]\nengine = \"simm\"\n", "r.toml:2:10: rack.engine: \"simm\"; expected \"sim\""},
     {"[link.l]\ncompletion = \"done\"\n", "r.toml:2:14: link.l.completion: \"done\"; expected \"landed\" or \"read\""},
-    {"[link.l]\nuplink = \"bridge\"\n", "r.toml:2:10: link.l.uplink: \"bridge\"; expected \"none\""},
+    {"[link.l]\nuplink = \"bridge\"\n",
+     "r.toml:2:10: link.l.uplink: \"bridge\"; expected \"none\", \"nat\" or \"tap:DEVICE\", a name of at most 15 letters"},
+    {"[link.l]\nuplink = \"tap:sixteen-letters-\"\n",
+     "r.toml:2:10: link.l.uplink: \"tap:sixteen-letters-\"; expected \"none\", \"nat\" or \"tap:DEVICE\", a name of at most "
+     "15 letters"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nboot = \"bios\"\n",
      "r.toml:3:8: machine.a.boot: \"bios\"; expected \"pvh\" or \"linux64\""},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmodel = \"rtl8139\"\n[link.l]\n",

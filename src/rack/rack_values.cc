@@ -8,8 +8,10 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/address.h"
+#include "host/tap_uplink.h"
 #include "rack/printable.h"
 #include "rack/rack_file.h"
 
@@ -74,6 +76,13 @@ std::optional<std::uint8_t> hex_octet(std::string_view text) {
     return octet;
 }
 
+std::optional<std::uint16_t> port_number(std::string_view text) {
+    std::uint16_t port = 0;
+    auto const [end, problem] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (problem != std::errc{} || end != text.data() + text.size() || port == 0) return std::nullopt;
+    return port;
+}
+
 std::optional<MacAddress> six_octets(std::string_view text) {
     MacAddress mac{};
     if (text.size() != 3 * mac.size() - 1) return std::nullopt;
@@ -128,6 +137,77 @@ Expected<PerMillion, Error> parse_probability(std::string_view text) {
         return static_cast<PerMillion>(percent * 10'000 + 0.5);
     }
     return Unexpected{bad_input(in_quotes(text) + "; expected a share of the frames such as \"0.5%\"")};
+}
+
+Expected<Ipv4Subnet, Error> parse_subnet(std::string_view text) {
+    constexpr unsigned kLeastBits = 8;
+    constexpr unsigned kMostBits = 25;
+    std::size_t const slash = std::min(text.find('/'), text.size());
+    auto const network = read_ipv4(text.substr(0, slash));
+    std::string_view const bits_text = text.substr(std::min(slash + 1, text.size()));
+    Ipv4Subnet subnet;
+    auto const [end, problem] =
+        std::from_chars(bits_text.data(), bits_text.data() + bits_text.size(), subnet.prefix_bits);
+    bool const is_number = problem == std::errc{} && end == bits_text.data() + bits_text.size();
+    if (network && is_number && subnet.prefix_bits >= kLeastBits && subnet.prefix_bits <= kMostBits) {
+        subnet.network = *network;
+        if (subnet.contains(*network)) return subnet;
+    }
+    return Unexpected{bad_input(in_quotes(text) + "; expected a network such as \"10.77.0.0/24\", 8 to 25 bits long")};
+}
+
+Expected<ForwardFile, Error> parse_forward(std::string_view text) {
+    Unexpected const problem{bad_input(in_quotes(text) +
+                                       "; expected \"tcp:PORT:MACHINE:PORT\" or \"udp:...\", such as "
+                                       "\"tcp:2222:alpha:22\"")};
+    std::vector<std::string_view> parts;
+    std::string_view rest = text;
+    for (std::size_t colon = rest.find(':'); colon != std::string_view::npos; colon = rest.find(':')) {
+        parts.push_back(rest.substr(0, colon));
+        rest.remove_prefix(colon + 1);
+    }
+    parts.push_back(rest);
+    if (parts.size() < 4 || parts.size() > 5 || (parts[0] != "tcp" && parts[0] != "udp")) return problem;
+    ForwardFile forward;
+    forward.protocol = parts[0] == "tcp" ? NatForward::Protocol::tcp : NatForward::Protocol::udp;
+    std::size_t const host_port = parts.size() - 3;
+    if (parts.size() == 5) {
+        auto const address = read_ipv4(parts[1]);
+        if (!address) return problem;
+        forward.host_address = *address;
+    }
+    auto const from = port_number(parts[host_port]);
+    auto const to = port_number(parts[host_port + 2]);
+    if (!from || !to || !check_name(parts[host_port + 1])) return problem;
+    forward.host_port = *from;
+    forward.machine = parts[host_port + 1];
+    forward.machine_port = *to;
+    return forward;
+}
+
+Expected<UplinkFile, Error> parse_uplink(std::string_view text) {
+    if (text == "none") return UplinkFile{};
+    if (text == "nat") return UplinkFile{UplinkFile::Kind::nat, ""};
+    std::string_view const device = text.starts_with("tap:") ? text.substr(4) : "";
+    bool const is_device = !device.empty() && device.size() <= TapUplink::kLongestName && device != "." &&
+                           device != ".." && std::ranges::none_of(device, [](char c) {
+                               return c == '/' || c == ':' || c == '%' || c <= ' ' || c > '~';
+                           });
+    if (is_device) return UplinkFile{UplinkFile::Kind::tap, std::string{device}};
+    return Unexpected{bad_input(in_quotes(text) +
+                                "; expected \"none\", \"nat\" or \"tap:DEVICE\", a name of at most 15 letters")};
+}
+
+std::string uplink_text(UplinkFile const& uplink) {
+    switch (uplink.kind) {
+        case UplinkFile::Kind::none:
+            return "none";
+        case UplinkFile::Kind::nat:
+            return "nat";
+        case UplinkFile::Kind::tap:
+            return "tap:" + uplink.tap;
+    }
+    return "";
 }
 
 Expected<MacAddress, Error> parse_mac(std::string_view text) {

@@ -10,7 +10,9 @@
 #include "base/expected.h"
 #include "clock/virtual_time.h"
 #include "crossover/impairment.h"
+#include "crossover/ipv4.h"
 #include "device/frame_port.h"
+#include "rack/rack_file.h"
 
 namespace backplane {
 
@@ -32,6 +34,12 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 [[nodiscard]] Expected<std::uint64_t, Error> parse_rate(std::string_view text);
 /// "0.5%" as frames in a million.
 [[nodiscard]] Expected<PerMillion, Error> parse_probability(std::string_view text);
+/// "10.77.0.0/24", with 8 to 25 bits of network and nothing behind them.
+[[nodiscard]] Expected<Ipv4Subnet, Error> parse_subnet(std::string_view text);
+/// "tcp:2222:alpha:22", or "tcp:0.0.0.0:2222:alpha:22" where the host's own address matters.
+[[nodiscard]] Expected<ForwardFile, Error> parse_forward(std::string_view text);
+/// "none", "nat" or "tap:NAME".
+[[nodiscard]] Expected<UplinkFile, Error> parse_uplink(std::string_view text);
 /// A machine's or link's name: a letter, then letters, digits, "-" and "_"; at most 32 in all.
 [[nodiscard]] Expected<void, Error> check_name(std::string_view text);
 /// A kernel command line: at most kMaxCommandLineBytes, no control characters.
@@ -41,6 +49,7 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 [[nodiscard]] std::string memory_text(std::uint64_t bytes);
 /// "10ms" again, in the largest unit that divides it.
 [[nodiscard]] std::string duration_text(Ticks duration);
+[[nodiscard]] std::string uplink_text(UplinkFile const& uplink);
 /// "10M" again.
 [[nodiscard]] std::string rate_text(std::uint64_t bits_per_s);
 /// "0.5%" again.

@@ -1,0 +1,38 @@
+// A way out through a TAP device of the host: frames as they are, to and from the host's own network stack.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/expected.h"
+#include "base/unique_fd.h"
+#include "device/packet_port.h"
+#include "host/pollable.h"
+
+namespace backplane {
+
+class TapUplink final : public PacketPort, public Pollable {
+  public:
+    /// The longest name of a network device of Linux.
+    static constexpr std::size_t kLongestName = 15;
+    /// Frames taken from the host in one barrier.
+    static constexpr int kFramesPerBarrier = 256;
+
+    /// Opens the device, or makes it where that is allowed.
+    /// Errors: host, naming the device and what would help
+    [[nodiscard]] static Expected<std::unique_ptr<TapUplink>, Error> create(std::string const& name);
+
+    void add_descriptors(PollSet& set) override;
+    void handle(std::span<pollfd const> own, Ticks now) override;
+
+  private:
+    explicit TapUplink(UniqueFd fd);
+    void take(ConstByteSpan frame, Ticks sent) override;
+
+    UniqueFd fd_;
+    std::vector<std::byte> buffer_;
+};
+
+}  // namespace backplane
