@@ -89,6 +89,9 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     bool const debugged = std::any_of(file.machines.begin(), file.machines.end(), [](MachineFile const& machine) { return machine.gdb.has_value(); });
     if (parts->options.verify && debugged)
         return Unexpected{bad_input("--verify: a debugger would change one tier and not the other; expected no gdb")};
+    bool const has_uplink = std::any_of(file.links.begin(), file.links.end(), [](LinkFile const& link) { return link.uplink.kind != UplinkFile::Kind::none; });
+    if (parts->options.verify && has_uplink)
+        return Unexpected{bad_input("--verify: what comes from outside cannot come twice; expected no uplink")};
     BACKPLANE_TRY_VOID(parts->build());
     if (parts->options.verify) {
         RackFile interpreted = file;
