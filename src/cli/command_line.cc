@@ -16,9 +16,10 @@ namespace backplane {
 namespace {
 
 constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
-constexpr std::array<std::string_view, 18> kOptions{"--debug-console", "--firmware", "--tier", "--verify", "--report", "--timeout", "--kernel", "--initrd",    "--append",
-                                                   "--memory", "--acpi",    "--help",   "--debug-exit",
-    "--gdb", "--gdb-wait", "--trace-instructions", "--trace-exits", "--trace-limit"};
+constexpr auto kOptions = std::to_array<std::string_view>({
+    "--boot", "--debug-console", "--firmware", "--tier", "--verify", "--report", "--timeout", "--kernel", "--initrd",
+    "--append", "--memory", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
+    "--trace-exits", "--trace-limit"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -48,7 +49,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 
 /// What the parser fills in; checked afterwards.
 struct Words {
-    std::string rack_file, report, timeout, tier, kernel, firmware, initrd, append, memory, acpi, gdb;
+    std::string rack_file, report, timeout, tier, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
     std::string trace_instructions, trace_exits, trace_limit;
     bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false};
 };
@@ -78,6 +79,8 @@ void add_commands(CLI::App& app, Words& words) {
     boot->add_option("--append", words.append, "words for the kernel, after console=ttyS0 unless they name a console")
         ->type_name("WORDS");
     boot->add_option("--memory", words.memory, "memory of the machine (256M)")->type_name("SIZE");
+    boot->add_option("--boot", words.boot, "how the kernel is entered: pvh, linux64, bzimage or multiboot")
+        ->type_name("HOW");
     boot->add_option("--acpi", words.acpi, "what the ACPI tables describe: reduced (as little as Linux needs) or full")
         ->type_name("KIND");
     boot->add_flag("--debug-exit", words.debug_exit, "a write of N to port 0xF4 ends the run with exit code (N << 1) | 1");
@@ -125,7 +128,7 @@ Expected<AcpiPlatform, Error> acpi_platform(std::string_view text) {
 Expected<void, Error> check_what_boots(CLI::App const& boot) {
     if (boot.count("--kernel") == 0 && boot.count("--firmware") == 0)
         return Unexpected{bad_input("no kernel; expected --kernel FILE or --firmware FILE (see backplane --help)")};
-    for (char const* other : {"--kernel", "--initrd", "--append"}) {
+    for (char const* other : {"--kernel", "--initrd", "--append", "--boot"}) {
         if (boot.count("--firmware") != 0 && boot.count(other) != 0)
             return Unexpected{bad_input(std::string{other} + ": firmware starts what it finds; expected either")};
     }
@@ -149,6 +152,12 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
         machine.memory_bytes = *bytes;
     }
     if (boot.count("--acpi") != 0) machine.acpi = BACKPLANE_TRY(acpi_platform(words.acpi));
+    if (boot.count("--boot") != 0) {
+        auto const protocol = boot_protocol(words.boot);
+        if (!protocol)
+            return Unexpected{bad_input("--boot: " + in_quotes(words.boot) + "; expected pvh, linux64, bzimage or multiboot")};
+        machine.boot = *protocol;
+    }
     machine.has_debug_exit = words.debug_exit;
     machine.has_debug_console = words.debug_console;
     machine.waits_for_gdb = words.gdb_wait;

@@ -11,6 +11,7 @@
 
 #include "machine/boot_protocol.h"
 #include "machine/layout.h"
+#include "machine/multiboot.h"
 
 namespace backplane {
 
@@ -109,6 +110,7 @@ Expected<void, Error> load_command_line(BootRequest const& request, GuestMemory&
 
 Expected<BootMode, Error> choose_mode(BootRequest const& request) {
     KernelImage const& kernel = request.kernel;
+    if (kernel.multiboot_entry()) return BootMode::multiboot;
     if (kernel.pvh_entry() && request.entry != BootEntry::long64) return BootMode::pvh;
     if (kernel.long_mode_entry() && request.entry != BootEntry::pvh) return BootMode::long64;
     std::string_view const wanted = request.entry == BootEntry::pvh      ? "a PVH entry (Xen note 18)"
@@ -122,6 +124,18 @@ BootState pvh_state(KernelImage const& kernel) {
     state.mode = BootMode::pvh;
     state.entry = *kernel.pvh_entry();
     state.start_info = kBootStartInfo;
+    state.rbx = kBootStartInfo.value();
+    state.cr0 = kCr0ProtectedMode;
+    state.code = kCode32;
+    return state;
+}
+
+BootState multiboot_state(KernelImage const& kernel) {
+    BootState state{};
+    state.mode = BootMode::multiboot;
+    state.entry = *kernel.multiboot_entry();
+    state.start_info = kBootStartInfo;
+    state.rax = kMultibootMagic;
     state.rbx = kBootStartInfo.value();
     state.cr0 = kCr0ProtectedMode;
     state.code = kCode32;
@@ -143,7 +157,9 @@ BootState long_mode_state(KernelImage const& kernel) {
 }
 
 BootState make_state(KernelImage const& kernel, BootMode mode) {
-    BootState state = mode == BootMode::pvh ? pvh_state(kernel) : long_mode_state(kernel);
+    BootState state = mode == BootMode::pvh         ? pvh_state(kernel)
+                      : mode == BootMode::multiboot ? multiboot_state(kernel)
+                                                    : long_mode_state(kernel);
     state.rsp = kBootStackTop.value();
     state.rflags = kRflagsReserved;
     state.gdt_base = kBootGdt;
@@ -158,6 +174,7 @@ Expected<void, Error> load_structures(BootRequest const& request, BootItems cons
     BACKPLANE_TRY_VOID(put(memory, kBootGdt, std::as_bytes(std::span{kGdt})));
     BACKPLANE_TRY_VOID(put(memory, kAcpiTables, make_acpi_tables(request.acpi, kAcpiTables)));
     if (mode == BootMode::pvh) return put(memory, kBootStartInfo, make_start_info(items, kBootStartInfo));
+    if (mode == BootMode::multiboot) return put(memory, kBootStartInfo, make_multiboot_info(items, kBootStartInfo));
     BACKPLANE_TRY_VOID(put(memory, kBootPageTables, make_identity_map(kBootPageTables)));
     return put(memory, kBootParams, make_boot_params(items, request.kernel.linux_header()));
 }

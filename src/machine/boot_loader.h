@@ -21,6 +21,7 @@ namespace backplane {
 enum class BootMode : std::uint8_t {
     pvh,     ///< [PVH] "x86 boot ABI"
     long64,  ///< [LinuxBoot] "64-bit Boot Protocol"
+    multiboot,  ///< [Multiboot] 3.2: 32-bit protected mode, EAX = magic number, EBX = information
 };
 
 /// A segment register at the start: the selector, and its 8-byte descriptor as it stands in the GDT ([SDM3A] 3.4.5).
@@ -34,6 +35,7 @@ struct BootState {
     BootMode mode;
     GuestPhys entry;       ///< RIP, physical = linear
     GuestPhys start_info;  ///< hvm_start_info (pvh: in RBX) or boot_params (long64: in RSI)
+    std::uint64_t rax;
     std::uint64_t rbx;
     std::uint64_t rsi;
     std::uint64_t rsp;
@@ -49,7 +51,8 @@ struct BootState {
     BootSegment task;  ///< TR: a busy 32-bit (pvh) or 64-bit (long64) TSS at base 0 with limit 0x67
 };
 
-enum class BootEntry : std::uint8_t { automatic, pvh, long64 };  ///< automatic: pvh if the kernel has it
+/// automatic: what the image was loaded for, else pvh if the kernel has it
+enum class BootEntry : std::uint8_t { automatic, pvh, long64 };
 
 struct BootRequest {
     KernelImage const& kernel;

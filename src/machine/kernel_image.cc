@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "machine/boot_file.h"
+#include "machine/multiboot.h"
 
 namespace backplane {
 
@@ -20,7 +21,9 @@ constexpr std::uint64_t kBootFlag = 0x1FE;
 constexpr std::uint64_t kJumpOffset = 0x201;  // the jump's distance from 0x202 is where the header ends
 constexpr std::uint64_t kSignature = 0x202;
 constexpr std::uint64_t kVersion = 0x206;
+constexpr std::uint64_t kCode32Start = 0x214;
 constexpr std::uint64_t kInitrdAddressMax = 0x22C;
+constexpr std::uint64_t kRelocatable = 0x234;
 constexpr std::uint64_t kXloadFlags = 0x236;
 constexpr std::uint64_t kCommandLineSize = 0x238;
 constexpr std::uint64_t kPayloadOffset = 0x248;
@@ -63,6 +66,12 @@ LinuxHeader read_header(ConstByteSpan file) {
     return header;
 }
 
+/// Where the protected-mode part begins; setup_sects 0 means 4.
+std::uint64_t setup_bytes(ConstByteSpan file) {
+    std::uint64_t const sectors = load<std::uint8_t>(file, kSetupSectors);
+    return ((sectors == 0 ? 4 : sectors) + 1) * kSectorBytes;
+}
+
 /// The payload's place, checked against the file.
 Expected<ConstByteSpan, Error> find_payload(std::string_view name, ConstByteSpan file) {
     if (file.size() < kHeaderEnd) return refuse(name, "truncated: the setup header ends beyond the end of the file");
@@ -71,9 +80,7 @@ Expected<ConstByteSpan, Error> find_payload(std::string_view name, ConstByteSpan
         return refuse(name,
                       fmt::format("boot protocol {}.{:02}: expected 2.08 or later", version >> 8, version & 0xFF));
     }
-    std::uint64_t const sectors = load<std::uint8_t>(file, kSetupSectors);
-    std::uint64_t const setup_bytes = ((sectors == 0 ? 4 : sectors) + 1) * kSectorBytes;  // 0 means 4
-    std::uint64_t const offset = setup_bytes + load<std::uint32_t>(file, kPayloadOffset);
+    std::uint64_t const offset = setup_bytes(file) + load<std::uint32_t>(file, kPayloadOffset);
     std::uint64_t const length = load<std::uint32_t>(file, kPayloadLength);
     if (length == 0) return refuse(name, "a bzImage without a payload: expected a packed vmlinux");
     if (offset > file.size() || length > file.size() - offset) {
@@ -110,8 +117,54 @@ KernelImage::KernelImage(std::string name, std::vector<std::byte> elf_file, ElfK
                          std::optional<LinuxHeader> header)
     : name_{std::move(name)}, elf_file_{std::move(elf_file)}, elf_{std::move(elf)}, header_{std::move(header)} {}
 
-Expected<KernelImage, Error> KernelImage::load(std::string const& path) {
-    return parse(path, BACKPLANE_TRY(read_boot_file(path, kMaxKernelFileBytes)));
+Expected<KernelImage, Error> KernelImage::load(std::string const& path, KernelForm form) {
+    std::vector<std::byte> file = BACKPLANE_TRY(read_boot_file(path, kMaxKernelFileBytes));
+    switch (form) {
+        case KernelForm::bzimage:
+            return parse_bzimage(path, std::move(file));
+        case KernelForm::multiboot:
+            return parse_multiboot_image(path, std::move(file));
+        case KernelForm::unpacked:
+            break;
+    }
+    return parse(path, std::move(file));
+}
+
+// [LinuxBoot] "64-bit Boot Protocol": the protected-mode part goes to its preferred address, or to code32_start when it
+// cannot be moved, and is entered 0x200 bytes behind its start.
+Expected<KernelImage, Error> KernelImage::parse_bzimage(std::string name, std::vector<std::byte> file) {
+    constexpr std::uint64_t kEntryOffset = 0x200;
+    constexpr GuestPhys kFirstMiB{0x10'0000};
+    if (!is_bzimage(file) || file.size() < kHeaderEnd)
+        return refuse(name, "not a bzImage: expected \"HdrS\" at 0x202 and a whole setup header");
+    LinuxHeader header = read_header(file);
+    if (!header.has_64_bit_entry) return refuse(name, "a bzImage without a 64-bit entry (xloadflags bit 0)");
+    std::uint64_t const offset = setup_bytes(file);
+    if (offset + kEntryOffset >= file.size()) return refuse(name, "truncated: nothing behind the setup sectors");
+    bool const can_move = backplane::load<std::uint8_t>(file, kRelocatable) != 0;
+    GuestPhys const start = can_move ? header.preferred : GuestPhys{backplane::load<std::uint32_t>(file, kCode32Start)};
+    std::uint64_t const bytes = file.size() - offset;
+    constexpr std::uint64_t kHighestStart = std::uint64_t{1} << 32;
+    if (start < kFirstMiB || start.value() > kHighestStart)
+        return refuse(name, fmt::format("the bzImage wants to be at {:#x}: expected 1 MiB to 4 GiB", start.value()));
+    ElfKernel elf{};
+    elf.segments.push_back({start, std::max<std::uint64_t>(bytes, header.init_bytes), offset, bytes});
+    elf.entry = start + kEntryOffset;
+    return KernelImage{std::move(name), std::move(file), std::move(elf), std::move(header)};
+}
+
+Expected<KernelImage, Error> KernelImage::parse_multiboot_image(std::string name, std::vector<std::byte> file) {
+    constexpr GuestPhys kFirstMiB{0x10'0000};
+    auto elf = parse_multiboot(file);
+    if (!elf) return refuse(name, fmt::format("not a multiboot kernel: {}", elf.error().message));
+    for (ElfSegment const& segment : elf->segments) {
+        if (segment.start < kFirstMiB)
+            return refuse(name, fmt::format("a segment at {:#x} is below 1 MiB: expected a kernel above",
+                                            segment.start.value()));
+    }
+    KernelImage image{std::move(name), std::move(file), *std::move(elf), std::nullopt};
+    image.is_multiboot_ = true;
+    return image;
 }
 
 Expected<KernelImage, Error> KernelImage::parse(std::string name, std::vector<std::byte> file,

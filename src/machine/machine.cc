@@ -22,6 +22,7 @@ Segment segment_of(BootSegment const& segment) { return segment_from(segment.sel
 
 CpuState processor_state(BootState const& boot) {
     CpuState state;
+    state.gpr[rax] = boot.rax;
     state.gpr[rbx] = boot.rbx;
     state.gpr[rsi] = boot.rsi;
     state.gpr[rsp] = boot.rsp;

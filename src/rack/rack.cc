@@ -26,8 +26,15 @@ BootEntry entry_of(BootProtocol protocol) {
         case BootProtocol::automatic: return BootEntry::automatic;
         case BootProtocol::pvh: return BootEntry::pvh;
         case BootProtocol::linux64: return BootEntry::long64;
+        case BootProtocol::bzimage:
+        case BootProtocol::multiboot: return BootEntry::automatic;  // the form of the image says it
     }
     return BootEntry::automatic;
+}
+
+KernelForm form_of(BootProtocol protocol) {
+    if (protocol == BootProtocol::bzimage) return KernelForm::bzimage;
+    return protocol == BootProtocol::multiboot ? KernelForm::multiboot : KernelForm::unpacked;
 }
 
 std::uint64_t frames_of(MachineFile const& machine) {
@@ -165,8 +172,10 @@ Expected<void, Error> Rack::Parts::start_machine(Machine& machine, MachineFile c
         return machine.boot_firmware(name, BACKPLANE_TRY(read_boot_file(name, kMaxFirmwareBytes)));
     }
     std::string const path = machine_file.kernel.string();
-    auto kernel = kernels.find(path);
-    if (kernel == kernels.end()) kernel = kernels.emplace(path, BACKPLANE_TRY(KernelImage::load(path))).first;
+    KernelForm const form = form_of(machine_file.boot);
+    std::string const key = path + '\0' + std::to_string(static_cast<unsigned>(form));
+    auto kernel = kernels.find(key);
+    if (kernel == kernels.end()) kernel = kernels.emplace(key, BACKPLANE_TRY(KernelImage::load(path, form))).first;
     std::vector<std::byte> initrd;
     if (machine_file.initrd) initrd = BACKPLANE_TRY(read_boot_file(machine_file.initrd->string()));
     return machine.boot(kernel->second, initrd, machine_file.command_line, entry_of(machine_file.boot));

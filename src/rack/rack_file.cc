@@ -48,9 +48,12 @@ constexpr std::array<std::string_view, 1> kEngines{"sim"};
 constexpr std::array<std::string_view, 3> kEnginesNotBuilt{"auto", "user", "kvm"};
 constexpr std::array<std::string_view, 1> kTimes{"virtual"};
 constexpr std::array<std::string_view, 1> kTimesNotBuilt{"real"};
-constexpr std::array<std::string_view, 2> kBoots{"pvh", "linux64"};
+constexpr std::array<std::string_view, 4> kBoots{"pvh", "linux64", "bzimage", "multiboot"};
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr std::array<std::string_view, 2> kModels{"e1000", "virtio-net"};
+
+constexpr std::array<BootProtocol, kBoots.size()> kBootProtocols{BootProtocol::pvh, BootProtocol::linux64,
+                                                                 BootProtocol::bzimage, BootProtocol::multiboot};
 
 /// Reads one document; the state is what later parts of it need of earlier ones.
 class Reader {
@@ -171,7 +174,7 @@ class Reader {
         BACKPLANE_TRY_VOID(read_images(table, machine));
         BACKPLANE_TRY_VOID(read_command_line(table, machine));
         auto const boot = BACKPLANE_TRY(table.word("boot", kBoots, {}));
-        if (boot) machine.boot = *boot == "pvh" ? BootProtocol::pvh : BootProtocol::linux64;
+        if (boot) machine.boot = *boot_protocol(*boot);
         if (BACKPLANE_TRY(table.word("acpi", kAcpis, {})) == "full") machine.acpi = AcpiPlatform::full;
         machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
         machine.has_debug_console = BACKPLANE_TRY(table.truth("debug-console")).value_or(false);
@@ -279,6 +282,12 @@ FileProblem does_not_fit(MachineFile const& machine, std::string key, Path const
 }
 
 }  // namespace
+
+std::optional<BootProtocol> boot_protocol(std::string_view word) {
+    auto const found = std::ranges::find(kBoots, word);
+    if (found == kBoots.end()) return std::nullopt;
+    return kBootProtocols[static_cast<std::size_t>(found - kBoots.begin())];
+}
 
 Expected<RackFile, Error> parse_rack_file(std::string_view text, Path const& path) {
     TomlDocument const document = BACKPLANE_TRY(TomlDocument::parse(text, printable(path.string())));

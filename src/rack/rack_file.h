@@ -37,6 +37,8 @@ enum class BootProtocol : std::uint8_t {
     automatic,  ///< what the kernel offers, PVH first
     pvh,        ///< 32-bit entry of the PVH note ([XenPVH])
     linux64,    ///< 64-bit entry of the bzImage ([LinuxBoot] 1.15)
+    bzimage,    ///< the same with the packed kernel: its own decompressor runs in the machine
+    multiboot,  ///< [Multiboot] version 1; the initrd is its module
 };
 
 /// A NIC of the rack: indexes into RackFile::machines and MachineFile::nics.
@@ -147,6 +149,8 @@ struct FileProblem {
 /// "beta.nic0"
 [[nodiscard]] std::string nic_name(RackFile const& rack, NicPlace place);
 
+/// "pvh", "linux64", "bzimage" or "multiboot".
+[[nodiscard]] std::optional<BootProtocol> boot_protocol(std::string_view word);
 [[nodiscard]] std::string_view completion_text(Completion completion);
 
 }  // namespace backplane

@@ -359,7 +359,7 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:2:10: link.l.uplink: \"tap:sixteen-letters-\"; expected \"none\", \"nat\" or \"tap:DEVICE\", a name of at most "
      "15 letters"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nboot = \"bios\"\n",
-     "r.toml:3:8: machine.a.boot: \"bios\"; expected \"pvh\" or \"linux64\""},
+     "r.toml:3:8: machine.a.boot: \"bios\"; expected \"pvh\", \"linux64\", \"bzimage\" or \"multiboot\""},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmodel = \"rtl8139\"\n[link.l]\n",
      "r.toml:5:9: machine.a.nic[0].model: \"rtl8139\"; expected \"e1000\" or \"virtio-net\""},
     // Wrong kinds
