@@ -44,6 +44,7 @@ static_assert(sizeof(ReceiveWriteBack) == 8);
 
 inline constexpr std::uint8_t kRxEop = 1U << 1;
 inline constexpr std::uint8_t kRxIxsm = 1U << 2;
+inline constexpr std::uint8_t kRxVp = 1U << 3;
 inline constexpr std::uint8_t kRxTcpcs = 1U << 5;
 inline constexpr std::uint8_t kRxIpcs = 1U << 6;
 inline constexpr std::uint8_t kRxPif = 1U << 7;

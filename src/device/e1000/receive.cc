@@ -16,6 +16,8 @@ constexpr std::uint32_t kExactAddresses = 16;
 constexpr std::uint32_t kStandardFrameBytes = 1522;  // with FCS and a VLAN tag: longer needs LPE, [8254x] 13.4.22
 constexpr std::uint32_t kLongestStandardBytes = 1518;
 constexpr std::uint16_t kVlanEtherType = 0x8100;
+constexpr std::uint32_t kVlanTagBytes = 4;
+constexpr std::uint32_t kVlanTagStart = 12;
 constexpr std::uint16_t kIpv4EtherType = 0x0800;
 
 // Walks over the bytes of a frame.
@@ -39,6 +41,23 @@ class Reader {
     Pieces pieces_;
     std::size_t offset_{0};
 };
+
+// The frame's pieces but for the four bytes of its VLAN tag.
+std::vector<ConstByteSpan> without_tag(Frame const& frame) {
+    std::vector<ConstByteSpan> pieces;
+    Reader reader{frame.pieces};
+    for (std::uint32_t at = 0; at < frame.bytes;) {
+        bool const is_tag = at >= kVlanTagStart && at < kVlanTagStart + kVlanTagBytes;
+        std::uint32_t const limit = at < kVlanTagStart ? kVlanTagStart
+                                    : is_tag           ? kVlanTagStart + kVlanTagBytes
+                                                       : frame.bytes;
+        ConstByteSpan const piece = reader.next(limit - at);
+        check(!piece.empty(), "a frame has as many bytes as it says");
+        if (!is_tag) pieces.push_back(piece);
+        at += static_cast<std::uint32_t>(piece.size());
+    }
+    return pieces;
+}
 
 // Where the headers of an IPv4 packet lie in its frame.
 struct Ipv4Packet {
@@ -141,9 +160,39 @@ ReceiveResult Receive::receive_padded(Frame const& frame) {
     if (memory == nullptr || !is_listening || !has_legal_size(frame)) return ReceiveResult::refused;
     MacAddress const destination = destination_of(frame);
     Match const matched = match(destination);
-    std::optional<Ring> const ring = ring_of(state_, kRdbal);
-    if (matched == Match::none || !ring) return ReceiveResult::refused;
+    if (matched == Match::none) return ReceiveResult::refused;
+    Arrival arrival{.destination = destination, .matched = matched, .wire = frame};
+    std::optional<std::uint16_t> const tag = vlan_tag_of(frame);
+    if (tag && !passes_vlan_filter(*tag)) return ReceiveResult::refused;
+    if (!tag || !state_.has(kCtrl, kCtrlVme)) return store_frame(frame, arrival);
 
+    arrival.tag = tag;
+    std::vector<ConstByteSpan> const pieces = without_tag(frame);
+    Offload offload = frame.offload;
+    offload.checksum_start -= std::min<std::uint32_t>(offload.checksum_start, kVlanTagBytes);
+    return store_frame({pieces, frame.bytes - kVlanTagBytes, frame.sent, offload}, arrival);
+}
+
+// [8254x] 9.2: the type is VET's; the tag follows it.
+std::optional<std::uint16_t> Receive::vlan_tag_of(Frame const& frame) const {
+    std::array<std::byte, kEthernetHeaderBytes + kVlanTagBytes> head{};
+    if (copy_head(frame, head) < head.size() || load_be16(head, 12) != state_.at(kVet)) return std::nullopt;
+    return load_be16(head, 14);
+}
+
+// [8254x] 9.3: VFTA has a bit for each of 4096 identifiers; with CFIEN, bit 12 of the tag must be RCTL.CFI.
+bool Receive::passes_vlan_filter(std::uint16_t tag) const {
+    if (!state_.has(kRctl, kRctlVfe)) return true;
+    bool const cfi = (tag & 0x1000) != 0;
+    if (state_.has(kRctl, kRctlCfien) && cfi != state_.has(kRctl, kRctlCfi)) return false;
+    std::uint32_t const identifier = tag & 0xFFF;
+    return (state_.at(kVfta + 4 * (identifier >> 5)) >> (identifier & 31) & 1) != 0;
+}
+
+ReceiveResult Receive::store_frame(Frame const& frame, Arrival const& arrival) {
+    GuestMemory* const memory = wiring_.dma();
+    std::optional<Ring> const ring = ring_of(state_, kRdbal);
+    if (memory == nullptr || !ring) return ReceiveResult::refused;
     std::uint32_t const stored_bytes = frame.bytes + (state_.has(kRctl, kRctlSecrc) ? 0 : kFcsBytes);
     Buffers buffers;
     buffers.buffer_bytes = buffer_bytes();
@@ -161,14 +210,18 @@ ReceiveResult Receive::receive_padded(Frame const& frame) {
     FrameCheck fcs;
     bool const stores_fcs = stored_bytes != frame.bytes;
     if (stores_fcs) {
-        for (ConstByteSpan const piece : frame.pieces) fcs.add(piece);
+        for (ConstByteSpan const piece : arrival.wire.pieces) fcs.add(piece);
     }
     std::uint32_t const fcs_value = fcs.value();
     copy(*memory, buffers, frame, stores_fcs ? bytes_of(fcs_value) : ConstByteSpan{});
     ReceiveWriteBack last = checksum_status(frame);
-    if (matched == Match::inexact) last.status |= kRxPif;
+    if (arrival.matched == Match::inexact) last.status |= kRxPif;
+    if (arrival.tag) {
+        last.status |= kRxVp;
+        last.special = *arrival.tag;
+    }
     write_back(*memory, buffers, stored_bytes, last);
-    count_frame(frame.bytes + kFcsBytes, cast_of(destination));
+    count_frame(arrival.wire.bytes + kFcsBytes, cast_of(arrival.destination));
     receive_.unread.push_back(buffers.count);
     ++receive_.landed_count;
     move_head(*ring, buffers.count);

@@ -37,7 +37,18 @@ class Receive {
         std::uint32_t buffer_bytes{0};
     };
 
+    /// What is known of a frame beside the bytes that go into memory.
+    struct Arrival {
+        MacAddress destination{};
+        Match matched{Match::none};
+        Frame const& wire;                   // as it came, its VLAN tag included
+        std::optional<std::uint16_t> tag{};  // that was taken out of it
+    };
+
     ReceiveResult receive_padded(Frame const& frame);
+    ReceiveResult store_frame(Frame const& frame, Arrival const& arrival);
+    [[nodiscard]] std::optional<std::uint16_t> vlan_tag_of(Frame const& frame) const;
+    [[nodiscard]] bool passes_vlan_filter(std::uint16_t tag) const;
     [[nodiscard]] bool has_legal_size(Frame const& frame);
     [[nodiscard]] Match match(MacAddress const& destination) const;
     [[nodiscard]] bool is_own_address(MacAddress const& destination) const;

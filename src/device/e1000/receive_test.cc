@@ -179,6 +179,56 @@ TEST_F(ReceiveTest, AddressFilters) {
     EXPECT_EQ(nic_.get(kMprc), 2U);
 }
 
+std::vector<std::uint8_t> make_tagged(std::uint16_t tag, std::size_t count = 100) {
+    std::vector<std::uint8_t> frame = make_frame(count);
+    put_be16(frame, 12, 0x8100);
+    put_be16(frame, 14, tag);
+    put_be16(frame, 16, 0x88B5);
+    return frame;
+}
+
+// [8254x] 9.2, 9.3.
+TEST_F(ReceiveTest, VlanTagsAreTakenOutIntoTheDescriptor) {
+    post(15);
+    std::vector<std::uint8_t> const tagged = make_tagged(0x6123);
+    EXPECT_EQ(nic_.receive(tagged), ReceiveResult::landed);
+    EXPECT_EQ(nic_.rx_status(0).status & kRxVp, 0) << "without CTRL.VME it stays where it is";
+    EXPECT_EQ(nic_.rx_status(0).length, 104);
+
+    nic_.set(kCtrl, nic_.get(kCtrl) | kCtrlVme);
+    EXPECT_EQ(nic_.receive(tagged), ReceiveResult::landed);
+    EXPECT_NE(nic_.rx_status(1).status & kRxVp, 0);
+    EXPECT_EQ(nic_.rx_status(1).special, 0x6123);
+    EXPECT_EQ(nic_.rx_status(1).length, 100);
+    std::vector<std::uint8_t> untagged = tagged;
+    untagged.erase(untagged.begin() + 12, untagged.begin() + 16);
+    EXPECT_EQ(landed(1, 96), untagged);
+    FrameCheck fcs;
+    fcs.add(std::as_bytes(std::span{tagged}));
+    EXPECT_EQ(nic_.machine.get<std::uint32_t>(RunningController::rx_buffer(1) + 96), fcs.value()) << "the wire's FCS";
+
+    EXPECT_EQ(nic_.receive(make_frame(100)), ReceiveResult::landed);
+    EXPECT_EQ(nic_.rx_status(2).status & kRxVp, 0);
+    nic_.set(kVet, 0x88A8);
+    EXPECT_EQ(nic_.receive(tagged), ReceiveResult::landed);
+    EXPECT_EQ(nic_.rx_status(3).status & kRxVp, 0) << "VET is another type";
+}
+
+TEST_F(ReceiveTest, TheVlanFilterTable) {
+    post(15);
+    nic_.set(kRctl, kRctlEn | kRctlVfe);
+    EXPECT_EQ(nic_.receive(make_tagged(0x123)), ReceiveResult::refused);
+    EXPECT_EQ(nic_.receive(make_frame(100)), ReceiveResult::landed) << "no tag, no filter";
+    nic_.set(kVfta + 4 * (0x123 >> 5), 1U << (0x123 & 31));
+    EXPECT_EQ(nic_.receive(make_tagged(0xF123)), ReceiveResult::landed) << "priority and CFI are not looked up";
+    EXPECT_EQ(nic_.receive(make_tagged(0x124)), ReceiveResult::refused);
+    nic_.set(kRctl, kRctlEn | kRctlVfe | kRctlCfien);
+    EXPECT_EQ(nic_.receive(make_tagged(0x1123)), ReceiveResult::refused);
+    EXPECT_EQ(nic_.receive(make_tagged(0x0123)), ReceiveResult::landed);
+    nic_.set(kRctl, kRctlEn | kRctlVfe | kRctlCfien | kRctlCfi);
+    EXPECT_EQ(nic_.receive(make_tagged(0x1123)), ReceiveResult::landed);
+}
+
 TEST_F(ReceiveTest, FrameSizes) {
     post(15);
     EXPECT_EQ(nic_.receive(make_frame(1514)), ReceiveResult::landed);

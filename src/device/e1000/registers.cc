@@ -39,7 +39,7 @@ struct RegisterTable {
         {0x0028,   1,    "FCAL",     0x00C28001,  kAll},
         {0x002C,   1,    "FCAH",     0x00000100,  0xFFFF},
         {0x0030,   1,    "FCT",      0x00008808,  0xFFFF},
-        {0x0038,   1,    "VET",      0x00008100,  0xFFFF},
+        {kVet,     1,    "VET",      0x00008100,  0xFFFF},
         {kIcr,     1,    "ICR",      0,           0,          &C::write_icr,       &C::read_icr},
         {kItr,     1,    "ITR",      0,           kIndex,     &C::write_itr},
         {kIcs,     1,    "ICS",      0,           0,          &C::write_ics},

@@ -15,6 +15,7 @@ inline constexpr std::uint32_t kStatus = 0x0008;
 inline constexpr std::uint32_t kEecd = 0x0010;
 inline constexpr std::uint32_t kEerd = 0x0014;
 inline constexpr std::uint32_t kMdic = 0x0020;
+inline constexpr std::uint32_t kVet = 0x0038;
 inline constexpr std::uint32_t kIcr = 0x00C0;
 inline constexpr std::uint32_t kItr = 0x00C4;
 inline constexpr std::uint32_t kIcs = 0x00C8;
@@ -70,6 +71,7 @@ inline constexpr std::uint32_t kCtrlFd = 1U << 0;
 inline constexpr std::uint32_t kCtrlSlu = 1U << 6;
 inline constexpr std::uint32_t kCtrlSpeed1000 = 2U << 8;
 inline constexpr std::uint32_t kCtrlRst = 1U << 26;
+inline constexpr std::uint32_t kCtrlVme = 1U << 30;
 inline constexpr std::uint32_t kCtrlPhyRst = 1U << 31;
 
 // STATUS, [8254x] 13.4.2
@@ -114,6 +116,9 @@ inline constexpr std::uint32_t kRctlUpe = 1U << 3;
 inline constexpr std::uint32_t kRctlMpe = 1U << 4;
 inline constexpr std::uint32_t kRctlLpe = 1U << 5;
 inline constexpr std::uint32_t kRctlBam = 1U << 15;
+inline constexpr std::uint32_t kRctlVfe = 1U << 18;
+inline constexpr std::uint32_t kRctlCfien = 1U << 19;
+inline constexpr std::uint32_t kRctlCfi = 1U << 20;
 inline constexpr std::uint32_t kRctlBsex = 1U << 25;
 inline constexpr std::uint32_t kRctlSecrc = 1U << 26;
 

@@ -171,7 +171,7 @@ void Transmit::finish_packet(TransmitDescriptor const& last) {
     TransmitPacket& packet = transmit_.packet;
     packet.progress = TransmitPacket::Progress::complete;
     packet.inserts_fcs = (last.lower & kTxIfcs) != 0;
-    packet.inserts_vlan = (last.lower & kTxVle) != 0;
+    packet.inserts_vlan = (last.lower & kTxVle) != 0 && state_.has(kCtrl, kCtrlVme);  // [8254x] 3.3.3.1
     packet.vlan_tag = word_of(last.upper, 1);
     packet.sent = time_of(transmit_.head + packet.descriptors);
     if ((last.lower & (kTxDext | kTxIc)) == kTxIc) {

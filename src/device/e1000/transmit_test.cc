@@ -156,6 +156,11 @@ TEST_F(TransmitTest, VlanTagIsInserted) {
     nic_.machine.put_bytes(kTxBuffers, std::as_bytes(std::span{sent}));
     nic_.describe(kTxBuffers, 100 | kTxEop | kTxIfcs | kTxVle, 0x2ABCU << 16);
     nic_.send();
+    EXPECT_EQ(front_bytes(), sent) << "not without CTRL.VME";
+    EXPECT_EQ(nic_.controller.take_front(), 1U);
+    nic_.set(kCtrl, nic_.get(kCtrl) | kCtrlVme);
+    nic_.describe(kTxBuffers, 100 | kTxEop | kTxIfcs | kTxVle, 0x2ABCU << 16);
+    nic_.send();
     std::vector<std::uint8_t> const tag = {0x81, 0x00, 0x2A, 0xBC};
     sent.insert(sent.begin() + 12, tag.begin(), tag.end());
     EXPECT_EQ(front_bytes(), sent);
@@ -278,6 +283,7 @@ TEST_F(TransmitTest, ACarrierThatCutsGetsThePacketWhole) {
 
 TEST_F(TransmitTest, ACarrierThatSumsGetsTheFrameUnsummed) {
     nic_.controller.allow_unfinished_frames();
+    nic_.set(kCtrl, nic_.get(kCtrl) | kCtrlVme);
     std::vector<std::uint8_t> frame = make_tcp(100);
     put_be16(frame, kTransport + 16, plain_sum(frame, 0, 0, pseudo_sum(frame) + 120));
     nic_.machine.put_bytes(kTxBuffers, std::as_bytes(std::span{frame}));
