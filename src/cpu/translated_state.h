@@ -26,16 +26,19 @@ struct TranslatedState {
     std::uint64_t xmm_loaded{0};  ///< 1 while the guest's XMM registers are in the host's
     void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
     std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view
-    std::array<std::array<bool, 1024>, 2> pages{};             ///< pages that may have an entry, by hash
+    std::array<bool, 2> used{true, true};
+    std::array<std::array<bool, 1024>, 2> pages{};  ///< pages that may have an entry, by hash
 
     TranslatedState() { forget_view(0), forget_view(1); }
 
     static std::size_t jump_index(std::uint64_t rip) { return rip & (kJumpEntries - 1); }
     void remember(unsigned view, std::uint64_t rip, void const* code) {
         jumps[view][jump_index(rip)] = {rip, code};
-        pages[view][rip >> kPageShift & 1023] = true;
+        pages[view][rip >> kPageShift & 1023] = used[view] = true;
     }
     void forget_view(unsigned view) {
+        if (!used[view]) return;
+        used[view] = false;
         for (std::size_t i = 0; i < kJumpEntries; ++i) jumps[view][i] = {i ^ 1, nullptr};
         pages[view].fill(false);
     }

@@ -36,8 +36,14 @@ struct Pending {
     Place a, b;
 };
 
+/// Flags that stand in DeferredFlags, of a kind that is known while code is made.
+struct Written {
+    FlagProducer producer;
+    std::uint8_t bytes;
+};
+
 /// Which of the guest's flags RFLAGS holds.
-enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_overflow_only, no_overflow, all };
+enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_overflow_only, no_overflow, no_carry, all };
 
 struct Instruction {
     ZydisDecodedInstruction decoded;
@@ -159,7 +165,9 @@ class Emitter : public Xbyak::CodeGenerator {
         mov(state32(o_.flags_kind), DeferredFlags::kind_of(pending.producer, pending.bytes));
     }
     void flush_pending() {
-        if (pending_) write_down(*pending_);
+        if (!pending_) return;
+        write_down(*pending_);
+        written_ = Written{pending_->producer, pending_->bytes};
         pending_.reset();
     }
     static bool covers(HostFlags have, ZydisMnemonic mnemonic) {
@@ -177,6 +185,8 @@ class Emitter : public Xbyak::CodeGenerator {
                 return zero;
             case HostFlags::carry_overflow_only:
                 return carry || condition < 2;
+            case HostFlags::no_carry:
+                return condition < 2 || condition == 4 || condition == 5 || (condition >= 8 && condition < 16);
             case HostFlags::no_overflow:
                 return condition == 16 || (condition >= 2 && condition < 12);
             default:
@@ -191,8 +201,52 @@ class Emitter : public Xbyak::CodeGenerator {
             return;
         }
         flush_pending();
-        call(request_.thunks.materialize);
+        if (!recompute()) call(request_.thunks.materialize);
         host_flags_ = HostFlags::all;
+    }
+    /// Makes RFLAGS from what was written down, through R10.
+    bool recompute() {
+        if (!written_) return false;
+        unsigned const bytes = written_->bytes;
+        Xbyak::Reg const value = bytes == 1   ? Xbyak::Reg{r10b}
+                                 : bytes == 2 ? Xbyak::Reg{r10w}
+                                 : bytes == 4 ? Xbyak::Reg{r10d}
+                                              : Xbyak::Reg{r10};
+        Xbyak::Address const second = ptr[r15 + o_.flags_b];
+        switch (written_->producer) {
+            case FlagProducer::cmp:
+                mov(r10, state64(o_.flags_a));
+                cmp(value, second);
+                return true;
+            case FlagProducer::logic:
+                mov(r10, state64(o_.flags_a));
+                or_(value, value);
+                return true;
+            case FlagProducer::sub:
+                mov(r10, state64(o_.flags_a));
+                add(value, second);
+                sub(value, second);
+                return true;
+            case FlagProducer::add:
+                mov(r10, state64(o_.flags_a));
+                sub(value, second);
+                add(value, second);
+                return true;
+            case FlagProducer::inc:
+                mov(r10, state64(o_.flags_a));
+                dec(value);
+                bt(word[r15 + o_.flags_base_carry], 0);
+                inc(value);
+                return true;
+            case FlagProducer::dec:
+                mov(r10, state64(o_.flags_a));
+                inc(value);
+                bt(word[r15 + o_.flags_base_carry], 0);
+                dec(value);
+                return true;
+            default:
+                return false;
+        }
     }
     /// A comparison whose inputs are still there costs one instruction to repeat.
     bool repeat_comparison(Pending const& pending) {
@@ -449,6 +503,7 @@ class Emitter : public Xbyak::CodeGenerator {
 
     void emit_handler(Instruction const& at) {
         flush_pending();
+        written_.reset();
         host_flags_ = HostFlags::stale;
         if (is_last(at)) {
             // The trace's own end follows it there, so that a jump handler and a plain one both work.
@@ -583,9 +638,9 @@ class Emitter : public Xbyak::CodeGenerator {
         bool const only_keeps_carry =
             at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec;
         if (at.effects.consumes && (visible || !only_keeps_carry)) need_flags_for(at);
-        if (at.effects.produces == Produces::all) {
-            pending_.reset();
-        }
+        carry_in_host_ = covers(host_flags_, ZYDIS_MNEMONIC_INC);
+        if (at.effects.produces == Produces::all) pending_.reset();
+        if (at.effects.produces != Produces::nothing) written_.reset();
         for (unsigned r = 0; r < resident_count; ++r)
             mov(host(residents[r].scratch), state64(slot(residents[r].guest)));
         if (needs_value) load_value(at.operands[memory].size, combined);
@@ -599,12 +654,23 @@ class Emitter : public Xbyak::CodeGenerator {
         return true;
     }
 
+    /// INC and DEC keep CF: it is put where their note looks for it. After another INC or DEC it stands there already.
+    void keep_carry() {
+        auto const known = pending_   ? std::optional{pending_->producer}
+                           : written_ ? std::optional{written_->producer}
+                                      : std::nullopt;
+        if (known == FlagProducer::inc || known == FlagProducer::dec) return;
+        if (known == FlagProducer::logic) return mov(state8(o_.flags_base_carry), 0);
+        if (known || covers(host_flags_, ZYDIS_MNEMONIC_INC)) {
+            need_flags(ZYDIS_MNEMONIC_INC);
+            return setc(state8(o_.flags_base_carry));
+        }
+        call(request_.thunks.keep_carry);
+        host_flags_ = HostFlags::stale;
+    }
     void need_flags_for(Instruction const& at) {
+        if (at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec) return keep_carry();
         need_flags(at.decoded.mnemonic);
-        // What follows from the flags must not be lost with the registers they are pending in.
-        if (at.effects.produces == Produces::all &&
-            (at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec))
-            setc(state8(o_.flags_base_carry));
     }
 
     Xbyak::RegExp pointer(bool combined) { return combined ? Xbyak::RegExp{r9} : r9 + r11; }
@@ -719,6 +785,8 @@ class Emitter : public Xbyak::CodeGenerator {
             pending_.reset();
             return;
         }
+        if ((producer == FlagProducer::inc || producer == FlagProducer::dec) && !carry_in_host_)
+            host_flags_ = HostFlags::no_carry;
         if (producer == FlagProducer::raw) return store_raw();
         if (producer == FlagProducer::multiply || producer == FlagProducer::shl || producer == FlagProducer::shr ||
             producer == FlagProducer::sar)
@@ -973,7 +1041,9 @@ class Emitter : public Xbyak::CodeGenerator {
     bool ended_{false};
     bool needs_xmm_{false};
     std::optional<Pending> pending_;
+    std::optional<Written> written_;
     HostFlags host_flags_{HostFlags::stale};
+    bool carry_in_host_{false};  // before the instruction that is being emitted
     std::deque<AccessStub> access_stubs_;
     std::deque<MissStub> miss_stubs_;
     std::deque<LinkStub> link_stubs_;

@@ -20,6 +20,7 @@ struct Thunks {
     std::uint8_t const* call_handler;  ///< R10 = Op pair: runs the interpreter's handler, or exits
     std::uint8_t const* last_handler;  ///< R10 = Op: runs a handler that ends the trace, then exits
     std::uint8_t const* materialize;   ///< RFLAGS = the guest's flags
+    std::uint8_t const* keep_carry;    ///< DeferredFlags::base_carry = the guest's CF
     std::uint8_t const*
         load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
     std::uint8_t const* exit_rip;    ///< R9 = rip

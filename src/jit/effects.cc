@@ -146,6 +146,9 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
             // The 8-bit forms leave the result in AX, and only the interpreter's flags are defined for them.
             if (instruction.operand_count_visible == 1 && operands[0].size == 8) out.treatment = Treatment::handler;
             return;
+        case ZYDIS_MNEMONIC_CMPXCHG:
+        case ZYDIS_MNEMONIC_XADD:
+            return all(FlagProducer::raw);
         case ZYDIS_MNEMONIC_POPCNT:
             return all(FlagProducer::popcnt);
         case ZYDIS_MNEMONIC_SHL:

@@ -115,6 +115,10 @@ class JitRuntime {
         cpu->deferred_flags_.resolve(cpu->flags);
         return cpu->flags.value() | rflags::kFixed | rflags::kInterrupt;
     }
+    static void keep_carry(Cpu* cpu) {
+        cpu->deferred_flags_.resolve(cpu->flags);
+        cpu->deferred_flags_.base_carry = cpu->flags.carry() ? 1 : 0;
+    }
     /// May the guest's XMM registers be used by host instructions now? If not, the block's first instruction is left.
     static std::uint64_t may_load_xmm(Cpu* cpu, Op const* op) {
         bool const masked = (cpu->state_.mxcsr & mxcsr::kMasks) == mxcsr::kMasks;
@@ -260,6 +264,20 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         ret();
         return start;
     }
+    Code make_keep_carry() {
+        Code const start = here();
+        save(kCallerSaved);
+        save_xmm_if_loaded();
+        push(Xbyak::util::r9), push(Xbyak::util::r10), push(Xbyak::util::r11);
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::keep_carry));
+        call(Xbyak::util::rax);
+        load_xmm_if_loaded();
+        pop(Xbyak::util::r11), pop(Xbyak::util::r10), pop(Xbyak::util::r9);
+        load(kCallerSaved);
+        ret();
+        return start;
+    }
     /// R10 = the block's first Op.
     Code make_load_xmm(Code leave) {
         Code const start = here();
@@ -372,6 +390,7 @@ void Translator::make_thunks() {
     thunks_.last_handler = maker.make_last(&JitRuntime::run_last, leave);
     thunks_.exit_alone = maker.make_last(&JitRuntime::exit_alone, leave);
     thunks_.materialize = maker.make_materialize();
+    thunks_.keep_carry = maker.make_keep_carry();
     thunks_.load_xmm = maker.make_load_xmm(leave);
     maker.ready();
     check(Xbyak::GetError() == 0, "the translator's own code assembles");
