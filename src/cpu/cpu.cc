@@ -57,9 +57,15 @@ void Cpu::set_rflags(std::uint64_t value) {
     flags.set(value);
     bool const view_changes = ((state_.rflags ^ value) & (rflags::kAlignmentCheck | rflags::kVirtual8086)) != 0;
     state_.rflags = value | rflags::kFixed;
-    if ((value & (rflags::kInterrupt | rflags::kTrap)) != 0) attention_ = true;
+    if ((value & rflags::kTrap) != 0) attention_ = true;
+    if ((value & rflags::kInterrupt) != 0) look_for_interrupts();
     if (view_changes) mode_changed();
 }
+
+void Cpu::look_for_interrupts() {
+    if (has_waiting_interrupt()) attention_ = true;
+}
+bool Cpu::has_waiting_interrupt() const { return apic_.interrupt_ready() || apic_.nmi_pending(); }
 
 void Cpu::mode_changed() {
     Segment const& code = state_.segments[cs];
@@ -191,6 +197,11 @@ Op const* Cpu::finish(Op const* op, Leave reason) {
     if (mode_ != CodeMode::bits64) rip_ = static_cast<std::uint32_t>(rip_);
     leave_reason_ = reason;
     return nullptr;
+}
+
+Op const* Cpu::finish_early(Op const* op) {
+    remaining_ += trace_->count - op->position - 1U;
+    return finish(op);
 }
 
 Op const* Cpu::jump(Op const*, std::uint64_t target) {
@@ -359,12 +370,20 @@ Width width_of(std::uint32_t bytes) {
 
 }  // namespace
 
+std::optional<Cpu::Target> Cpu::locate(std::uint64_t address, AccessKind kind, std::uint32_t bytes, bool system) {
+    TlbSet& set = set_for(system);
+    TlbEntry const& entry = kind == AccessKind::write ? set.write.slot(address) : set.read.slot(address);
+    if (address - entry.tag > kPageBytes - bytes) return translate(address, kind, bytes, system);
+    code_touched_ = false;
+    return Target{reinterpret_cast<std::byte*>(address + entry.addend), GuestPhys{0}};
+}
+
 bool Cpu::load_pieces(std::uint64_t address, void* into, std::uint32_t bytes, bool system) {
     if (has_watchpoints_ && !system && !watch(address, bytes, AccessKind::read)) return false;
     auto* out = static_cast<std::byte*>(into);
     while (bytes != 0) {
         std::uint32_t const piece = bytes_left_in_page(address, bytes);
-        auto const target = translate(address, AccessKind::read, piece, system);
+        auto const target = locate(address, AccessKind::read, piece, system);
         if (!target) return false;
         if (target->host != nullptr) {
             std::memcpy(out, target->host, piece);
@@ -389,13 +408,13 @@ bool Cpu::store_pieces(std::uint64_t address, void const* from, std::uint32_t by
     // Both pages are checked before the first byte is written ([SDM3A] 6.5: a faulting instruction has no effect).
     std::uint32_t const first = bytes_left_in_page(address, bytes);
     if (first != bytes) {
-        if (!translate(address, AccessKind::write, first, system)) return false;
-        if (!translate(next_piece(address, first, system), AccessKind::write, bytes - first, system)) return false;
+        if (!locate(address, AccessKind::write, first, system)) return false;
+        if (!locate(next_piece(address, first, system), AccessKind::write, bytes - first, system)) return false;
     }
     auto const* in = static_cast<std::byte const*>(from);
     while (bytes != 0) {
         std::uint32_t const piece = bytes_left_in_page(address, bytes);
-        auto const target = translate(address, AccessKind::write, piece, system);
+        auto const target = locate(address, AccessKind::write, piece, system);
         if (!target) return false;
         if (target->host != nullptr) {
             std::memcpy(target->host, in, piece);
@@ -430,10 +449,10 @@ bool Cpu::store_bytes(std::uint64_t address, void const* from, std::uint32_t byt
 
 bool Cpu::may_store(std::uint64_t address, std::uint32_t bytes) {
     std::uint32_t const first = bytes_left_in_page(address, bytes);
-    if (!translate(address, AccessKind::write, first, false)) return false;
+    if (!locate(address, AccessKind::write, first, false)) return false;
     code_touched_ = false;
     if (first == bytes) return true;
-    bool const ok = translate(next_piece(address, first, false), AccessKind::write, bytes - first, false).has_value();
+    bool const ok = locate(next_piece(address, first, false), AccessKind::write, bytes - first, false).has_value();
     code_touched_ = false;
     return ok;
 }

@@ -217,6 +217,9 @@ class Cpu final : public TranslationObserver {
     bool page_fault(std::uint64_t address, std::uint32_t error_code);
     /// The instruction is done and was the last of its trace; execution goes on behind it.
     [[nodiscard]] Op const* finish(Op const* op, Leave reason = Leave::next);
+    /// The same from the middle of a trace: what follows in it has not been executed.
+    [[nodiscard]] Op const* finish_early(Op const* op);
+    [[nodiscard]] bool is_last_of_trace(Op const* op) const { return op->position + 1U == trace_->count; }
     /// The instruction is done; execution goes on at `target` (linear, checked).
     [[nodiscard]] Op const* jump(Op const* op, std::uint64_t target);
     /// The instruction is done; execution goes on at a successor known at decode time.
@@ -262,6 +265,9 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] std::uint64_t rflags() const { return (state_.rflags & ~rflags::kArithmetic) | flags.value(); }
     /// Sets RFLAGS as a whole (already checked and masked by the caller).
     void set_rflags(std::uint64_t value);
+    /// To be called when interrupts or NMIs may have become deliverable: makes the dispatcher look if one waits.
+    void look_for_interrupts();
+    [[nodiscard]] bool has_waiting_interrupt() const;
     [[nodiscard]] bool direction_down() const { return (state_.rflags & rflags::kDirection) != 0; }
     /// To be called after any change of CR0, CR3, CR4, EFER, CPL, CS or EFLAGS.AC.
     void mode_changed();
@@ -422,6 +428,8 @@ class Cpu final : public TranslationObserver {
         std::byte* host;     // RAM, or null: through the bus
         GuestPhys physical;
     };
+    /// Where one piece goes, by the TLB or by translate(). Of RAM found in the TLB `physical` is not known.
+    std::optional<Target> locate(std::uint64_t address, AccessKind kind, std::uint32_t bytes, bool system);
     /// Translates one piece; fills the TLB when it may. Empty: fault or `alone` is noted.
     std::optional<Target> translate(std::uint64_t address, AccessKind kind, std::uint32_t bytes, bool system);
     [[nodiscard]] Expected<Translation, PageFault> walk(std::uint64_t address, AccessKind kind, bool system);

@@ -44,7 +44,6 @@ Op const* Cpu::sysret(Op const* op, unsigned operand_bytes) {
     constexpr std::uint64_t kLoaded = 0x3c'7fd7;
     set_rflags(long_mode ? (slot_[r11] & kLoaded) | rflags::kFixed : rflags() | rflags::kInterrupt);
     mode_changed();
-    attention_ = true;
     return jump(op, to_64 ? slot_[rcx] : static_cast<std::uint32_t>(slot_[rcx]));
 }
 
@@ -68,7 +67,6 @@ Op const* Cpu::sysexit(Op const* op) {
     state_.segments[ss] = flat_data(with_rpl(state_.sysenter_cs + 24, 3), 3);
     slot_[rsp] = static_cast<std::uint32_t>(slot_[rcx]);
     mode_changed();
-    attention_ = true;
     return jump(op, static_cast<std::uint32_t>(slot_[rdx]));
 }
 

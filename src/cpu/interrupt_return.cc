@@ -25,7 +25,7 @@ Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
     bool const nested = protected_mode() && !virtual_8086() && (state_.rflags & rflags::kNestedTask) != 0;
     if (nested && long_mode_active()) return raise(op, ExceptionVector::general_protection);
     state_.nmi_blocked = false;  // even if it faults below ([SDM3A] 6.7.1)
-    attention_ = true;
+    look_for_interrupts();
     if (nested) return return_from_task(op);
     std::uint64_t frame[5]{};  // rip, cs, rflags, rsp, ss
     if (!peek(*this, frame, 0, 3, operand_bytes)) return leave_stack(op);

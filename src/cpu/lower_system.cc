@@ -136,12 +136,14 @@ Op const* cli(Cpu& cpu, Op const* op) {
 }
 Op const* sti(Cpu& cpu, Op const* op) {
     if (cpu.protected_mode() && cpu.cpl() > iopl(cpu)) return general_protection(cpu, op);
-    if ((cpu.raw_state().rflags & rflags::kInterrupt) == 0) {
-        cpu.raw_state().rflags |= rflags::kInterrupt;
-        cpu.raw_state().interrupt_shadow = true;
-        *cpu.attention_flag() = true;
-    }
-    return cpu.finish(op);
+    if ((cpu.raw_state().rflags & rflags::kInterrupt) != 0) BACKPLANE_NEXT(cpu, op);
+    cpu.raw_state().rflags |= rflags::kInterrupt;
+    // The shadow matters only where somebody may look before the next instruction: an interrupt that waits already, or
+    // the monitor behind the trace's end. In the middle of a trace nothing comes in between.
+    if (!cpu.is_last_of_trace(op) && !cpu.has_waiting_interrupt()) BACKPLANE_NEXT(cpu, op);
+    cpu.raw_state().interrupt_shadow = true;
+    *cpu.attention_flag() = true;
+    return cpu.finish_early(op);
 }
 Op const* hlt(Cpu& cpu, Op const* op) {
     if (!is_privileged(cpu)) return general_protection(cpu, op);
@@ -701,7 +703,7 @@ void lower_system(LowerTable& table) {
     table[ZYDIS_MNEMONIC_OUTSW] = &lower_port_string<std::uint16_t, false>;
     table[ZYDIS_MNEMONIC_OUTSD] = &lower_port_string<std::uint32_t, false>;
     table[ZYDIS_MNEMONIC_CLI] = [](Lowering& lowering) { lowering.op.run = &cli; };
-    table[ZYDIS_MNEMONIC_STI] = &lower_last<&sti>;
+    table[ZYDIS_MNEMONIC_STI] = [](Lowering& lowering) { lowering.op.run = &sti; };
     table[ZYDIS_MNEMONIC_HLT] = &lower_last<&hlt>;
     for (auto const mnemonic : {ZYDIS_MNEMONIC_PUSHF, ZYDIS_MNEMONIC_PUSHFD, ZYDIS_MNEMONIC_PUSHFQ}) table[mnemonic] = &lower_pushf;
     for (auto const mnemonic : {ZYDIS_MNEMONIC_POPF, ZYDIS_MNEMONIC_POPFD, ZYDIS_MNEMONIC_POPFQ}) table[mnemonic] = &lower_popf;

@@ -10,6 +10,7 @@
 #include "bus/bus.h"
 #include "cpu/cpu.h"
 #include "cpu/mxcsr.h"
+#include "cpu/trace_cache.h"
 
 namespace backplane {
 
@@ -133,15 +134,39 @@ class JitRuntime {
             t.wanted_link_->physical_page == trace.address >> kPageShift)
             t.make_link(*t.wanted_link_, trace);
         TranslatedState& state = cpu.translated_;
-        unsigned const view = trace.code_view;
-        if (view == 0 || cpu.supervisor_tlb_.execute.holds_global(cpu.rip_)) state.remember(view, cpu.rip_, trace.code);
-        state.page_address = cpu.rip_ & ~kPageMask;
+        remember(cpu, trace);
         state.link = nullptr;
         cpu.trace_ = &trace;
         t.enter_code_(&cpu, trace.code);
         cpu.deferred_flags_.resolve(cpu.flags);
         t.wanted_link_ = static_cast<jit::Link*>(state.link);
         t.wanted_rip_ = cpu.rip_;
+    }
+    /// Where translated code goes on after an exit whose reason may be none: the host code at rip, with everything set
+    /// for it. Null: the dispatcher has to look (an interrupt, a fault, code not translated, not enough quota).
+    static void const* next_code(Cpu* cpu, jit::Link* link) {
+        TranslatedState& state = cpu->translated_;
+        state.link = link;
+        if (cpu->attention_ || cpu->leave_reason_ != Leave::next || cpu->mode_ != CodeMode::bits64) return nullptr;
+        std::uint64_t const rip = cpu->rip_;
+        ExecuteTlbEntry const& page = cpu->tlb_->execute.slot(rip);
+        if (page.tag != (rip & ~kPageMask)) return nullptr;
+        Trace* const trace = cpu->traces_.find(page.page_address | (rip & kPageMask), CodeMode::bits64);
+        if (trace == nullptr || trace->code == nullptr || cpu->remaining_ < trace->count) return nullptr;
+        unsigned const view = trace->code_view;
+        if (cpu->tlb_ != (view == 0 ? &cpu->user_tlb_ : &cpu->supervisor_tlb_)) return nullptr;
+        if (link != nullptr && link->physical_page == trace->address >> kPageShift) static_cast<Translator*>(cpu->tier_)->make_link(*link, *trace);
+        remember(*cpu, *trace);
+        cpu->state_.rflags &= ~rflags::kResume;  // as the dispatcher does
+        state.link = nullptr;
+        return trace->code;
+    }
+    /// To be called at the entry of `trace` at rip.
+    static void remember(Cpu& cpu, Trace const& trace) {
+        TranslatedState& state = cpu.translated_;
+        unsigned const view = trace.code_view;
+        if (view == 0 || cpu.supervisor_tlb_.execute.holds_global(cpu.rip_)) state.remember(view, cpu.rip_, trace.code);
+        state.page_address = cpu.rip_ & ~kPageMask;
     }
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
     static ConstByteSpan code(Cpu& cpu, Trace const& trace) {
@@ -187,11 +212,34 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     Code make_exit(Code leave, bool with_link) {
         Code const start = here();
         mov(qword[state_ + o_.rip], address_);
-        if (with_link) mov(qword[state_ + o_.link], Xbyak::util::r10);
-        save(kCallerSaved), save(kCalleeSaved);
-        give_up_xmm();
-        jmp(leave);
+        save(kCallerSaved);
+        save_xmm_if_loaded();
+        mov(Xbyak::util::rdi, state_);
+        if (with_link)
+            mov(Xbyak::util::rsi, Xbyak::util::r10);
+        else
+            xor_(Xbyak::util::esi, Xbyak::util::esi);
+        go_on(leave, Registers::caller_saved);
         return start;
+    }
+    /// To the code at rip, if the runtime knows it, else to the dispatcher. RDI and RSI are next_code()'s arguments, XMM
+    /// registers are saved, and so are the caller-saved of the guest's; `lost` says which have to be loaded again.
+    enum class Registers : std::uint8_t { caller_saved, all };
+    void go_on(Code leave, Registers lost) {
+        Xbyak::Label out;
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::next_code));
+        call(Xbyak::util::rax);
+        test(Xbyak::util::rax, Xbyak::util::rax);
+        jz(out, T_NEAR);
+        mov(address_, Xbyak::util::rax);
+        load_xmm_if_loaded();
+        load(kCallerSaved);
+        if (lost == Registers::all) load(kCalleeSaved);
+        jmp(address_);
+        L(out);
+        if (lost == Registers::caller_saved) save(kCalleeSaved);
+        mov(byte[state_ + o_.xmm_loaded], 0);
+        jmp(leave);
     }
     /// R9 = linear address, R10 = Op, R11 = bytes. Returns with R11 = host minus linear.
     Code make_slow(JitRuntime::Resolved (*function)(Cpu*, std::uint64_t, Op const*, std::uint32_t), Code leave) {
@@ -235,7 +283,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         leave_from_call(leave, false);
         return start;
     }
-    /// R10 = Op; jumped to: leaves for good through a function that says how.
+    /// R10 = Op; jumped to: runs a function that ends the block, and goes on at rip.
     Code make_last(void (*function)(Cpu*, Op const*), Code leave) {
         Code const start = here();
         save(kCallerSaved), save(kCalleeSaved);
@@ -244,7 +292,9 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         mov(Xbyak::util::rsi, Xbyak::util::r10);
         mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
         call(Xbyak::util::rax);
-        jmp(leave);
+        mov(Xbyak::util::rdi, state_);
+        xor_(Xbyak::util::esi, Xbyak::util::esi);
+        go_on(leave, Registers::all);
         return start;
     }
     Code make_materialize() {
