@@ -10,6 +10,7 @@ namespace backplane {
 
 using queue::kFlagExchange;
 using queue::kFlagInline;
+using queue::kFlagWhole;
 using queue::kFlagWritable;
 
 namespace {
@@ -38,7 +39,7 @@ QueueStatus status_of(OwnershipStatus status) {
 }
 
 QueueOperation operation_of(QueueSubmission const& submission) {
-    bool const is_known = submission.operation <= static_cast<std::uint16_t>(QueueOperation::reclaim);
+    bool const is_known = submission.operation <= static_cast<std::uint16_t>(QueueOperation::swap);
     return is_known ? static_cast<QueueOperation>(submission.operation) : QueueOperation::none;
 }
 
@@ -71,6 +72,12 @@ TransferKind kind_of(QueueArrival::Kind kind) {
     return kind == QueueArrival::Kind::shared ? TransferKind::share : TransferKind::donate;
 }
 
+/// What of its pages the receiver may see: the message, or all that the sender left in them.
+std::uint64_t visible_bytes(QueueSubmission const& submission) {
+    bool const is_whole = (submission.flags & kFlagWhole) != 0 && submission.bytes <= submission.page_count * kPageBytes;
+    return is_whole ? submission.page_count * kPageBytes : submission.bytes;
+}
+
 QueueArrival::Kind arrival_kind(QueueSubmission const& submission, TransferMode mode) {
     if (is_inline(submission)) return QueueArrival::Kind::in_line;
     switch (operation_of(submission)) {
@@ -101,8 +108,8 @@ std::string_view transfer_mode_text(TransferMode mode) {
     return "";
 }
 
-std::uint64_t MessageExchange::frames_needed(std::uint64_t window_pages, MessageExchangeOptions const& options) {
-    return window_pages - queue::kFirstMessagePage + options.flight_pages;
+std::uint64_t MessageExchange::frames_needed(std::uint64_t window_pages, QueueQuotas const& quotas) {
+    return window_pages - queue::kFirstMessagePage + quotas.flight_pages;
 }
 
 MessageExchange::MessageExchange(MessageExchangeOptions const& options, FramePool& pool)
@@ -112,17 +119,19 @@ MessageExchange::~MessageExchange() {
     for (auto const& port : ports_) port->device->set_observer(nullptr);
 }
 
-Expected<MachineId, Error> MessageExchange::attach(QueuePort& device, std::string name) {
+Expected<MachineId, Error> MessageExchange::attach(QueuePort& device, std::string name,
+                                                   std::optional<QueueQuotas> const& given) {
     PageWindow& window = device.window();
-    std::uint64_t const frames = frames_needed(window.page_count(), options_);
+    QueueQuotas const quotas = given.value_or(options_.quotas);
+    std::uint64_t const frames = frames_needed(window.page_count(), quotas);
     BACKPLANE_TRY_VOID(stock_.grow(frames));
     MachineId const id = ownership_.join({.pages = &window.pages(),
                                           .first = device.first_message_page(),
                                           .page_count = window.page_count() - device.first_message_page().value(),
                                           .quota = {.pages = frames,
-                                                    .lent_pages = options_.lent_pages,
-                                                    .borrowed_pages = options_.borrowed_pages,
-                                                    .handles = options_.handles,
+                                                    .lent_pages = quotas.lent_pages,
+                                                    .borrowed_pages = quotas.borrowed_pages,
+                                                    .handles = quotas.handles,
                                                     .pages_per_call = queue::kMessagePages}});
     ports_.push_back(std::make_unique<Port>(Port{.device = &device, .id = id, .name = name}));
     Port& port = *ports_.back();
@@ -146,10 +155,16 @@ void MessageExchange::fill(Port& port) {
     }
 }
 
-void MessageExchange::allow(MachineId from, MachineId to, std::uint16_t calls) {
+void MessageExchange::allow(MachineId from, MachineId to, std::uint16_t calls, std::optional<std::uint64_t> queued_bytes) {
     auto& allowed = port(from).allowed;
     if (allowed.size() <= to.value()) allowed.resize(to.value() + std::size_t{1});
     allowed[to.value()] |= calls;
+    if (queued_bytes) port(from).most_queued_bytes[to.value()] = *queued_bytes;
+}
+
+std::uint64_t MessageExchange::most_queued(Port const& port, std::size_t to) const {
+    auto const own = port.most_queued_bytes.find(to);
+    return own == port.most_queued_bytes.end() ? options_.queued_bytes : own->second;
 }
 
 void MessageExchange::publish() {
@@ -210,6 +225,9 @@ void MessageExchange::handle(Port& port, QueueSubmission const& submission) {
                          ? QueueStatus::denied
                          : status_of(ownership_.reclaim(port.id, handle_of(submission)));
             break;
+        case QueueOperation::swap:
+            status = swap(port, submission);
+            break;
         case QueueOperation::none:
             status = submission.operation == 0 ? QueueStatus::ok : QueueStatus::invalid;
             break;
@@ -258,7 +276,7 @@ QueueStatus MessageExchange::send(Port& port, QueueSubmission const& submission)
         .quota_bytes = is_inline(submission) ? kInlineQuotaBytes : submission.page_count * kPageBytes};
     std::size_t const to = submission.receiver.value();
     if (status == QueueStatus::ok &&
-        (port.in_transit >= kMostInTransit || port.queued_bytes[to] + message.quota_bytes > options_.queued_bytes))
+        (port.in_transit >= kMostInTransit || port.queued_bytes[to] + message.quota_bytes > most_queued(port, to)))
         status = QueueStatus::busy;
     if (status == QueueStatus::ok && !is_inline(submission)) status = make_offer(port, message);
     if (status == QueueStatus::denied) ++port.report.denied;
@@ -277,7 +295,7 @@ QueueStatus MessageExchange::make_offer(Port& port, QueuedMessage& message) {
                               .kind = kind_of(message.kind),
                               .remainder = remainder_of(submission, options_.transfer),
                               .access = (submission.flags & kFlagWritable) != 0 ? Access::read_write : Access::read,
-                              .message_bytes = submission.bytes,
+                              .message_bytes = visible_bytes(submission),
                               .deadline_ns = (submission.sent + options_.wait + options_.deadline).ns()};
     message.comes_back = operation_of(submission) == QueueOperation::send && message.kind == QueueArrival::Kind::shared;
     auto const handle = ownership_.offer(offer, pages_of(submission), {&submission.receiver, 1});
@@ -301,6 +319,17 @@ QueueStatus MessageExchange::post(Port& port, QueueSubmission const& submission)
         }
     }
     return QueueStatus::ok;
+}
+
+/// Pages of the window change their frames with RAM of the same machine: so RAM is donated, and received into, without
+/// a copy, and never has a hole.
+QueueStatus MessageExchange::swap(Port& port, QueueSubmission const& submission) {
+    GuestPage const ram{load<std::uint64_t>(submission.operand, queue::kSwapRamOffset)};
+    std::vector<GuestPage> const pages = pages_of(submission);
+    if (pages.empty()) return QueueStatus::invalid;
+    PageMap* const map = port.device->ram(ram, pages.size());
+    if (map == nullptr) return QueueStatus::denied;
+    return status_of(ownership_.swap(port.id, pages, *map, ram));
 }
 
 void MessageExchange::port_reset(QueuePort& device) { port_of(device).is_resetting = true; }

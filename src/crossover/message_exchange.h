@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,15 @@ enum class TransferMode : std::uint8_t {
 };
 [[nodiscard]] std::string_view transfer_mode_text(TransferMode mode);
 
+/// The most of one machine's pages that may be away, and of others' that may be here.
+struct QueueQuotas {
+    std::uint64_t flight_pages{1024};  ///< on their way from the machine
+    std::uint64_t lent_pages{1024};
+    std::uint64_t borrowed_pages{1024};
+    std::uint32_t handles{256};  ///< offers that are not finished
+    bool operator==(QueueQuotas const&) const = default;
+};
+
 struct MessageExchangeOptions {
     TransferMode transfer{TransferMode::remap};
     /// How long a message waits for its receiver before its pages go back, from its first barrier.
@@ -38,10 +48,7 @@ struct MessageExchangeOptions {
     /// How long a borrower may keep lent or shared pages.
     Ticks deadline{milliseconds(1000)};
     std::uint64_t queued_bytes{std::uint64_t{4} << 20};  ///< on their way from one machine to one other
-    std::uint64_t flight_pages{1024};                    ///< on their way from one machine
-    std::uint64_t lent_pages{1024};
-    std::uint64_t borrowed_pages{1024};
-    std::uint32_t handles{256};
+    QueueQuotas quotas{};                                ///< of a machine that was attached without its own
 };
 
 struct QueueReport {
@@ -61,7 +68,7 @@ struct QueueReport {
 class MessageExchange final : private QueuePortObserver {
   public:
     /// Frames that the pool must have for a machine with such a window, besides the device's own.
-    [[nodiscard]] static std::uint64_t frames_needed(std::uint64_t window_pages, MessageExchangeOptions const& options);
+    [[nodiscard]] static std::uint64_t frames_needed(std::uint64_t window_pages, QueueQuotas const& quotas);
 
     /// The pool must outlive the exchange.
     MessageExchange(MessageExchangeOptions const& options, FramePool& pool);
@@ -71,9 +78,11 @@ class MessageExchange final : private QueuePortObserver {
 
     /// Machines are numbered in the order of attaching. The port must outlive the exchange.
     /// Errors: the pool has no frames for its window.
-    [[nodiscard]] Expected<MachineId, Error> attach(QueuePort& port, std::string name);
-    /// `calls` are bits of QueuePeer. Nothing is allowed that was not said here.
-    void allow(MachineId from, MachineId to, std::uint16_t calls);
+    [[nodiscard]] Expected<MachineId, Error> attach(QueuePort& port, std::string name,
+                                                    std::optional<QueueQuotas> const& quotas = {});
+    /// `calls` are bits of QueuePeer. Nothing is allowed that was not said here. `queued_bytes`, when given, takes the
+    /// place of the options'.
+    void allow(MachineId from, MachineId to, std::uint16_t calls, std::optional<std::uint64_t> queued_bytes = {});
     /// To be called when all machines are attached and allowed: shows each of them its directory.
     void publish();
 
@@ -107,6 +116,7 @@ class MessageExchange final : private QueuePortObserver {
         std::vector<std::pair<QueueSubmission, TransferHandle>> relinquished{};  // until the barrier
         std::vector<std::uint64_t> sequences{};                                  // of messages, by receiver
         std::vector<std::uint64_t> queued_bytes{};                               // likewise
+        std::map<std::size_t, std::uint64_t> most_queued_bytes{};                // likewise, where it is not the options'
         std::uint32_t in_transit{0};
         bool wants_space{false};
         bool is_resetting{false};
@@ -133,6 +143,8 @@ class MessageExchange final : private QueuePortObserver {
     [[nodiscard]] QueueStatus check_send(Port const& port, QueueSubmission const& submission) const;
     [[nodiscard]] QueueStatus make_offer(Port& port, QueuedMessage& message);
     [[nodiscard]] QueueStatus post(Port& port, QueueSubmission const& submission);
+    [[nodiscard]] QueueStatus swap(Port& port, QueueSubmission const& submission);
+    [[nodiscard]] std::uint64_t most_queued(Port const& port, std::size_t to) const;
     [[nodiscard]] std::vector<GuestPage> pages_of(QueueSubmission const& submission) const;
     [[nodiscard]] TransferOffer offer_of(Port const& port, QueuedMessage const& message) const;
 

@@ -117,7 +117,7 @@ void check_pages(QueueRack& rack) {
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
     Input input{data, size};
-    QueueRack rack{{.transfer = static_cast<TransferMode>(input.take<std::uint8_t>() % 4), .flight_pages = 64}};
+    QueueRack rack{{.transfer = static_cast<TransferMode>(input.take<std::uint8_t>() % 4), .quotas = {.flight_pages = 64}}};
     while (!input.is_empty()) act(rack, input);
     check_pages(rack);
     return 0;

@@ -16,7 +16,7 @@ using Status = QueueStatus;
 
 constexpr std::uint32_t kP = kFirst;
 
-MessageExchangeOptions mode(TransferMode transfer) { return {.transfer = transfer, .flight_pages = 64}; }
+MessageExchangeOptions mode(TransferMode transfer) { return {.transfer = transfer, .quotas = {.flight_pages = 64}}; }
 
 /// Every frame is in the stock, on its way, or in a window.
 void expect_no_page_lost(QueueRack& rack) {
@@ -266,10 +266,123 @@ TEST(MessageExchange, ABorrowerThatKeepsPagesLosesThemAtTheDeadline) {
     EXPECT_EQ(rack[0].completions().at(0).status, Status::ok);
 }
 
-TEST(MessageExchange, WithoutPermissionNothingLeaves) {
-    MessageExchangeOptions const options{.flight_pages = 64};
+// Bare metal donates and receives RAM: its pages change places with pages of the window, and never leave a hole.
+TEST(MessageExchange, RamIsDonatedAndReceivedWithoutACopy) {
+    constexpr std::uint64_t kRam = 256, kRamPages = 4;
+    QueueRack rack{{.quotas = {.flight_pages = 64}}, 3, 2 * kRamPages};
+    for (std::size_t i : {0U, 1U}) ASSERT_TRUE(rack[i].memory.add_ram(GuestPage{kRam}, kRamPages));
+    auto const ram_word = [&](std::size_t guest, std::uint64_t page) {
+        return rack[guest].bus.read(GuestPhys{page * kPageBytes}, Width::qword);
+    };
+    rack[0].bus.write(GuestPhys{(kRam + 1) * kPageBytes}, Width::qword, 0xABCD);
+    FrameNumber const frame = rack[0].memory.map().lookup(GuestPage{kRam + 1}).frame;
+    rack[0].put(kP + 2, 0x77);
+    rack[0].place_swap({{kP + 2, 1}}, kRam + 1);
+    rack[0].place_pages(Op::donate, {{kP + 2, 1}}, 1, 8);
+    rack[0].ring();
+    EXPECT_EQ(ram_word(0, kRam + 1), 0x77u) << "what the window page had";
+    rack[1].post({{kP, 1}});
+    rack.barrier();
+    ASSERT_EQ(rack[1].arrivals().size(), 1u);
+    rack[1].place_swap({{kP, 1}}, kRam + 3);
+    rack[1].ring();
+    EXPECT_EQ(ram_word(1, kRam + 3), 0xABCDu);
+    EXPECT_EQ(rack[1].memory.map().lookup(GuestPage{kRam + 3}).frame, frame) << "no byte was copied";
+    for (auto const& completion : rack[0].completions()) EXPECT_EQ(completion.status, Status::ok);
+    EXPECT_EQ(rack.exchange.ownership().counters().copied_pages, 0u);
+}
+
+TEST(MessageExchange, OnlyOnesOwnRamChangesPlacesWithPagesThatAreOnesOwn) {
+    constexpr std::uint64_t kRam = 256, kRamPages = 4;
+    QueueRack rack{{.quotas = {.flight_pages = 64}}, 3, kRamPages};
+    ASSERT_TRUE(rack[0].memory.add_ram(GuestPage{kRam}, kRamPages));
+    rack[0].place_pages(Op::lend, {{kP + 8, 1}}, 1, 8);
+    struct Case {
+        std::pair<std::uint32_t, std::uint32_t> pages;
+        std::uint64_t ram;
+        Status expected;
+    };
+    for (Case const& c : {Case{{kP, 2}, kRam + 3, Status::denied},                            // beyond its end
+                          Case{{kP, 1}, kRam - 1, Status::denied},                            // a hole
+                          Case{{kP, 1}, ~std::uint64_t{0}, Status::denied},                   // nowhere
+                          Case{{kP, 1}, kWindow / kPageBytes + kP + 1, Status::denied},       // the window itself
+                          Case{{kP + 8, 1}, kRam, Status::denied},                            // lent out
+                          Case{{2, 1}, kRam, Status::invalid},                                // a ring
+                          Case{{kP, 0}, kRam, Status::invalid}, Case{{kP, 65}, kRam, Status::invalid},
+                          Case{{kP, 2}, kRam, Status::ok}}) {
+        rack[0].place_swap({c.pages}, c.ram);
+        rack[0].ring();
+        auto const completions = rack[0].completions();
+        ASSERT_EQ(completions.size(), 1u);
+        EXPECT_EQ(completions[0].status, c.expected) << c.pages.first << ' ' << c.pages.second << ' ' << c.ram;
+    }
+}
+
+// A copy-on-write frame that the other side still reads must not be reached through RAM.
+TEST(MessageExchange, ASwappedPageIsItsOwnersAlone) {
+    QueueRack rack{{.transfer = TransferMode::cow, .quotas = {.flight_pages = 64}}, 3, 1};
+    ASSERT_TRUE(rack[0].memory.add_ram(GuestPage{256}, 1));
+    rack[0].put(kP, 1);
+    rack[1].post({{kP, 1}});
+    rack[0].place_pages(Op::send, {{kP, 1}}, 1, 4096);
+    rack[0].ring();
+    rack.barrier();
+    rack[0].place_swap({{kP, 1}}, 256);
+    rack[0].ring();
+    rack[0].bus.write(GuestPhys{256 * kPageBytes}, Width::qword, 2);
+    EXPECT_EQ(rack[0].bus.read(GuestPhys{256 * kPageBytes}, Width::qword), 2u);
+    EXPECT_EQ(rack[1].word(kP), 1u);
+}
+
+// What lies behind a message in its last page is zero for the receiver, unless the sender wants it to be seen.
+TEST(MessageExchange, TheRestOfAPageIsSeenOnlyWhenItsSenderSaysSo) {
+    for (bool const whole : {false, true}) {
+        QueueRack rack;
+        rack[0].put(kP, 1);
+        rack[0].put(kP, 2, 8);
+        rack[1].post({{kP, 1}});
+        rack[0].place_pages(Op::donate, {{kP, 1}}, 1, 8, whole ? queue::kFlagWhole : std::uint16_t{0});
+        rack[0].ring();
+        rack.barrier();
+        auto const arrivals = rack[1].arrivals();
+        ASSERT_EQ(arrivals.size(), 1u);
+        EXPECT_EQ(arrivals[0].bytes, 8u);
+        EXPECT_EQ(rack[1].word(kP), 1u);
+        EXPECT_EQ(rack[1].word(kP, 8), whole ? 2u : 0u);
+    }
+}
+
+TEST(MessageExchange, QuotasOfAMachineAndOfARule) {
+    MessageExchangeOptions const options{.quotas = {.flight_pages = 64}};
+    QueueQuotas const few{.flight_pages = 64, .lent_pages = 1, .borrowed_pages = 64, .handles = 2};
     FramePool pool{std::move(
-        *FramePool::create(2 * (MessageExchange::frames_needed(kWindowPages, options) + QueueDevice::own_frames(2))))};
+        *FramePool::create(2 * (MessageExchange::frames_needed(kWindowPages, options.quotas) + QueueDevice::own_frames(2))))};
+    QueueGuest alpha{pool, 2}, beta{pool, 2};
+    MessageExchange exchange{options, pool};
+    ASSERT_TRUE(exchange.attach(alpha.device->port(), "alpha", few));
+    ASSERT_TRUE(exchange.attach(beta.device->port(), "beta"));
+    exchange.allow(MachineId{0}, MachineId{1}, kEveryCall, kPageBytes);
+    exchange.allow(MachineId{1}, MachineId{0}, kEveryCall);
+    exchange.publish();
+    alpha.enable();
+    beta.enable();
+    alpha.place_pages(Op::lend, {{kP, 2}}, 1, 8);       // more pages than alpha may lend
+    alpha.place_pages(Op::send, {{kP + 2, 1}}, 1, 8);   // fills what may be on its way to beta
+    alpha.place_text(1, "too much");
+    beta.place_pages(Op::lend, {{kP, 2}}, 0, 8);        // beta's are the exchange's
+    alpha.ring();
+    auto const answers = alpha.completions();
+    ASSERT_EQ(answers.size(), 2u);
+    EXPECT_EQ(answers[0].status, Status::busy);
+    EXPECT_EQ(answers[1].status, Status::busy);
+    beta.ring();
+    EXPECT_TRUE(beta.completions().empty()) << "on its way";
+}
+
+TEST(MessageExchange, WithoutPermissionNothingLeaves) {
+    MessageExchangeOptions const options{.quotas = {.flight_pages = 64}};
+    FramePool pool{std::move(
+        *FramePool::create(2 * (MessageExchange::frames_needed(kWindowPages, options.quotas) + QueueDevice::own_frames(2))))};
     QueueGuest alpha{pool, 2}, beta{pool, 2};
     MessageExchange exchange{options, pool};
     ASSERT_TRUE(exchange.attach(alpha.device->port(), "alpha"));
@@ -402,7 +515,7 @@ TEST(MessageExchange, WithoutPostedPagesTheMessageWaitsThenComesBack) {
 }
 
 TEST(MessageExchange, OverItsQuotaASenderIsBusyAndToldWhenThereIsSpace) {
-    MessageExchangeOptions options{.queued_bytes = 2 * kPageBytes, .flight_pages = 64};
+    MessageExchangeOptions options{.queued_bytes = 2 * kPageBytes, .quotas = {.flight_pages = 64}};
     QueueRack rack{options};
     rack[0].set(queue::kMaskRegister, queue::kCauseSpace);
     for (std::uint32_t i = 0; i < 3; ++i) rack[0].place_pages(Op::send, {{kP + i, 1}}, 1, 8);

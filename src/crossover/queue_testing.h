@@ -113,6 +113,18 @@ class QueueGuest {
         place(QueueOperation::send, queue::kFlagInline, receiver, static_cast<std::uint32_t>(text.size()), cookie,
               std::as_bytes(std::span{text}));
     }
+    void place_swap(Ranges ranges, std::uint64_t ram) {
+        std::array<std::byte, kInlineMessageBytes> operand{};
+        std::size_t offset = 0;
+        std::uint32_t pages = 0;
+        for (auto const& [first, count] : ranges) {
+            store(operand, offset, first);
+            store(operand, offset + 4, count);
+            offset += 8, pages += count;
+        }
+        store(operand, queue::kSwapRamOffset, ram);
+        place(QueueOperation::swap, 0, 0, 0, 0, operand, static_cast<std::uint16_t>(pages));
+    }
     void place_handle(QueueOperation operation, std::uint64_t handle) {
         place(operation, 0, 0, 0, 0, bytes_of(handle));
     }
@@ -178,9 +190,10 @@ inline constexpr std::array<char const*, 3> kNames{"alpha", "beta", "gamma"};
 /// Guests that may all talk to each other, and whose clocks go together.
 class QueueRack {
   public:
-    explicit QueueRack(MessageExchangeOptions const& options = {.flight_pages = 64}, std::uint32_t count = 3)
+    explicit QueueRack(MessageExchangeOptions const& options = {.quotas = {.flight_pages = 64}}, std::uint32_t count = 3,
+                       std::uint64_t more_frames = 0)
         : pool{std::move(*FramePool::create(
-              count * (MessageExchange::frames_needed(kWindowPages, options) + QueueDevice::own_frames(count))))},
+              count * (MessageExchange::frames_needed(kWindowPages, options.quotas) + QueueDevice::own_frames(count)) + more_frames))},
           exchange{options, pool} {
         for (std::uint32_t i = 0; i < count; ++i) {
             guests.push_back(std::make_unique<QueueGuest>(pool, count));

@@ -35,7 +35,8 @@ enum class QueueOperation : std::uint16_t {
     populate,
     release,
     relinquish,
-    reclaim
+    reclaim,
+    swap
 };
 
 /// What a completion says.
@@ -107,6 +108,8 @@ class QueuePort {
     /// The pages of the device; those from first_message_page() on can change hands.
     [[nodiscard]] virtual PageWindow& window() = 0;
     [[nodiscard]] virtual GuestPage first_message_page() const = 0;
+    /// The machine's page map when all of these pages are its RAM, else null.
+    [[nodiscard]] virtual PageMap* ram(GuestPage first, std::uint64_t count) = 0;
     virtual void set_directory(MachineId self, std::span<QueuePeer const> peers) = 0;
 
     /// The guest has enabled the device and not broken its rings.

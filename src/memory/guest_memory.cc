@@ -8,7 +8,15 @@ namespace backplane {
 Expected<void, Error> GuestMemory::add_ram(GuestPage first, std::uint64_t count) {
     FrameNumber const frame = BACKPLANE_TRY(pool_.allocate(count));
     map_.map(first, frame, count, OwnerState::owner_exclusive, Access::read_write).run();
+    ram_.push_back({first, count});
     return {};
+}
+
+bool GuestMemory::is_ram(GuestPage first, std::uint64_t count) const {
+    return std::any_of(ram_.begin(), ram_.end(), [&](RamRange const& range) {
+        if (first < range.first || count > range.count) return false;
+        return first.value() - range.first.value() <= range.count - count;
+    });
 }
 
 // Follows the page map as long as the next page's frame is the next frame: host memory is contiguous there.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/address.h"
 #include "base/bytes.h"
@@ -16,6 +17,9 @@ class GuestMemory {
 
     /// Backs `count` pages from `first` with fresh frames that this machine owns alone. Errors: the pool is empty.
     [[nodiscard]] Expected<void, Error> add_ram(GuestPage first, std::uint64_t count);
+
+    /// True when all of these pages were added as RAM; pages that a device shows in between are not.
+    [[nodiscard]] bool is_ram(GuestPage first, std::uint64_t count) const;
 
     [[nodiscard]] PageMap& map() { return map_; }
     [[nodiscard]] PageMap const& map() const { return map_; }
@@ -43,8 +47,13 @@ class GuestMemory {
   private:
     [[nodiscard]] std::byte* piece(GuestPhys start, std::uint64_t bytes, Access needed, std::uint64_t& piece_bytes) const;
 
+    struct RamRange {
+        GuestPage first;
+        std::uint64_t count;
+    };
     FramePool& pool_;
     PageMap map_;
+    std::vector<RamRange> ram_;
 };
 
 }  // namespace backplane

@@ -216,6 +216,30 @@ OwnershipStatus Ownership::release(MachineId owner, Pages pages) {
     return OwnershipStatus::ok;
 }
 
+OwnershipStatus Ownership::swap(MachineId owner, Pages pages, PageMap& ram, GuestPage first) {
+    if (!is_known(owner)) return OwnershipStatus::not_found;
+    Party& party = party_of(owner);
+    if (auto const status = check_pages(party, pages); status != OwnershipStatus::ok) return status;
+    if (auto const status = check_own(party, pages); status != OwnershipStatus::ok) return status;
+    for (std::uint64_t i = 0; i < pages.size(); ++i) {
+        PageEntry const entry = ram.lookup(GuestPage{first.value() + i});
+        if (!is_own(entry) || entry.access != Access::read_write) return OwnershipStatus::denied;
+    }
+    if (!may_reserve()) return OwnershipStatus::no_memory;
+    // A frame that others still read as copy-on-write stays in the window.
+    for (GuestPage const page : pages)
+        if (party.party.pages->lookup(page).copy_on_write) (void)make_private(owner, page);
+    std::vector<PageEntry> from_window;
+    new_entries_.clear();
+    for (std::uint64_t i = 0; i < pages.size(); ++i) {
+        from_window.push_back(owned(party.party.pages->lookup(pages[i]).frame));
+        new_entries_.push_back(owned(ram.lookup(GuestPage{first.value() + i}).frame));
+    }
+    replace(party, pages, new_entries_);
+    ram.replace(first, from_window).run();
+    return OwnershipStatus::ok;
+}
+
 // --- offers -----------------------------------------------------------------------------------------------------
 
 Expected<TransferHandle, OwnershipStatus> Ownership::offer(TransferOffer const& offer, Pages pages,

@@ -88,6 +88,10 @@ class Ownership {
     /// Pages of one's own become holes. Errors: invalid, denied (not exclusively owned).
     OwnershipStatus release(MachineId owner, std::span<GuestPage const> pages);
 
+    /// Pages of one's own change their frames with as many pages of `ram` from `first` on, which are the same machine's
+    /// and nobody else's. Errors: invalid, denied (not exclusively owned, on either side), no_memory.
+    OwnershipStatus swap(MachineId owner, std::span<GuestPage const> pages, PageMap& ram, GuestPage first);
+
     /// DONATE, LEND or SHARE: the pages leave the sender (or are write-protected there) and wait for the receivers.
     /// Errors: invalid; denied (not exclusively owned; more access than the sender has; more than one receiver of a
     /// donation); busy, no_memory; not_found (a receiver).

@@ -18,10 +18,12 @@
 namespace backplane {
 namespace {
 
-constexpr std::array<std::string_view, 7> kQueueKeys{"transfer", "window", "wait", "deadline",
-                                                     "queued",   "group",  "allow"};
+constexpr std::array<std::string_view, 12> kQueueKeys{"transfer", "window",   "wait",    "deadline", "queued", "group",
+                                                      "allow",    "in-flight", "lent", "borrowed", "handles", "machine"};
 constexpr std::array<std::string_view, 1> kGroupKeys{"machines"};
-constexpr std::array<std::string_view, 3> kAllowKeys{"from", "to", "calls"};
+constexpr std::array<std::string_view, 4> kQuotaKeys{"in-flight", "lent", "borrowed", "handles"};
+constexpr std::array<std::string_view, 4> kAllowKeys{"from", "to", "calls", "queued"};
+constexpr std::uint64_t kMostHandles = 65536;
 constexpr std::array<std::string_view, 4> kTransfers{"remap", "cow", "shared", "copy"};
 constexpr std::array<std::string_view, 4> kCalls{"inline", "send", "lend", "share"};
 constexpr std::uint16_t kEveryCall =
@@ -53,6 +55,10 @@ Expected<std::uint64_t, Error> parse_queued(std::string_view text) {
     return Unexpected{bad_input(fmt::format("\"{}\"; expected a size such as \"4M\", \"4K\" to \"256M\"", text))};
 }
 
+Expected<std::uint64_t, Error> parse_pages(std::string_view text) {
+    return BACKPLANE_TRY(parse_queued(text)) / kPageBytes;
+}
+
 class Reader {
   public:
     explicit Reader(std::vector<std::string> const& machines) : machines_{machines} {
@@ -64,6 +70,8 @@ class Reader {
         if (!table) return std::optional<QueueFile>{};
         BACKPLANE_TRY_VOID(table->check_keys(kQueueKeys, {}));
         BACKPLANE_TRY_VOID(read_options(*table));
+        queue_.options.quotas = BACKPLANE_TRY(read_quotas(*table, queue_.options.quotas));
+        BACKPLANE_TRY_VOID(read_machines(*table));
         BACKPLANE_TRY_VOID(read_groups(*table));
         std::vector<TomlTable> const rules = BACKPLANE_TRY(table->tables("allow"));
         for (TomlTable const& rule : rules) BACKPLANE_TRY_VOID(read_rule(rule));
@@ -85,6 +93,30 @@ class Reader {
         options.deadline = deadline.value_or(options.deadline);
         auto const queued = BACKPLANE_TRY(table.parsed("queued", parse_queued));
         options.queued_bytes = queued.value_or(options.queued_bytes);
+        return {};
+    }
+
+    /// The four quotas in `table`, where it has none those of `otherwise`.
+    static Expected<QueueQuotas, Error> read_quotas(TomlTable const& table, QueueQuotas const& otherwise) {
+        QueueQuotas quotas = otherwise;
+        quotas.flight_pages = BACKPLANE_TRY(table.parsed("in-flight", parse_pages)).value_or(quotas.flight_pages);
+        quotas.lent_pages = BACKPLANE_TRY(table.parsed("lent", parse_pages)).value_or(quotas.lent_pages);
+        quotas.borrowed_pages = BACKPLANE_TRY(table.parsed("borrowed", parse_pages)).value_or(quotas.borrowed_pages);
+        auto const handles = BACKPLANE_TRY(table.number("handles", 1, kMostHandles));
+        quotas.handles = static_cast<std::uint32_t>(handles.value_or(quotas.handles));
+        return quotas;
+    }
+
+    Expected<void, Error> read_machines(TomlTable const& table) {
+        std::optional<TomlTable> const machines = BACKPLANE_TRY(table.table("machine"));
+        if (!machines) return {};
+        for (std::string const& name : machines->keys_in_file_order()) {
+            auto const found = members_.find(name);
+            if (found == members_.end()) return Unexpected{machines->error_at(name, unknown(name))};
+            TomlTable const machine = BACKPLANE_TRY(machines->required_table(name));
+            BACKPLANE_TRY_VOID(machine.check_keys(kQuotaKeys, {}));
+            queue_.quotas[found->second.front()] = BACKPLANE_TRY(read_quotas(machine, queue_.options.quotas));
+        }
         return {};
     }
 
@@ -125,7 +157,8 @@ class Reader {
                     table.error_at("calls", in_quotes(call) + "; expected some of " + comma_list(kCalls))};
             bits = static_cast<std::uint16_t>(bits | 1U << (found - kCalls.begin()));
         }
-        allow(from, to, bits);
+        auto const queued = BACKPLANE_TRY(table.parsed("queued", parse_queued));
+        allow(from, to, bits, queued);
         return {};
     }
 
@@ -150,10 +183,11 @@ class Reader {
         return in_quotes(name) + "; expected one of " + comma_list(known) + did_you_mean(name, known);
     }
 
-    void allow(std::vector<std::uint32_t> const& from, std::vector<std::uint32_t> const& to, std::uint16_t calls) {
+    void allow(std::vector<std::uint32_t> const& from, std::vector<std::uint32_t> const& to, std::uint16_t calls,
+               std::optional<std::uint64_t> queued_bytes = {}) {
         for (std::uint32_t const a : from)
             for (std::uint32_t const b : to)
-                if (a != b) queue_.rules.push_back({a, b, calls});
+                if (a != b) queue_.rules.push_back({a, b, calls, queued_bytes});
     }
 
     std::vector<std::string> const& machines_;

@@ -50,6 +50,18 @@ TEST(QueueFile, BetweenGroupsOnlyWhatIsSaidIsAllowed) {
     EXPECT_EQ(allowed(file, 2, 1), 0);
 }
 
+TEST(QueueFile, QuotasOfAllOfAMachineAndOfARule) {
+    QueueFile const file = **read(
+        "[queue]\nin-flight = \"64K\"\nlent = \"1M\"\n"
+        "[queue.machine.beta]\nborrowed = \"8K\"\nhandles = 3\n"
+        "[[queue.allow]]\nfrom = \"alpha\"\nto = \"beta\"\nqueued = \"12K\"\n");
+    EXPECT_EQ(file.quotas_of(0), (QueueQuotas{.flight_pages = 16, .lent_pages = 256}));
+    EXPECT_EQ(file.quotas_of(1),
+              (QueueQuotas{.flight_pages = 16, .lent_pages = 256, .borrowed_pages = 2, .handles = 3}));
+    EXPECT_EQ(file.rules.back().queued_bytes, 12U << 10);
+    EXPECT_FALSE(file.rules.front().queued_bytes);
+}
+
 TEST(QueueFile, WhatIsWrongIsNamedWithItsPlace) {
     struct Case {
         char const* text;
@@ -62,6 +74,11 @@ TEST(QueueFile, WhatIsWrongIsNamedWithItsPlace) {
                   "r.toml:2:10: queue.window: \"3M\"; expected a power of two, \"256K\" to \"256M\""},
              Case{"[queue]\nqueued = \"lots\"\n",
                   "r.toml:2:10: queue.queued: \"lots\"; expected a size such as \"4M\", \"4K\" to \"256M\""},
+             Case{"[queue]\nhandles = 0\n", "r.toml:2:11: queue.handles: 0; expected 1 to 65536"},
+             Case{"[queue.machine.bta]\nlent = \"4K\"\n",
+                  "r.toml:1:1: queue.machine.bta: \"bta\"; expected one of alpha, beta, gamma; did you mean \"beta\"?"},
+             Case{"[queue.machine.beta]\nlent = \"4\"\n",
+                  "r.toml:2:8: queue.machine.beta.lent: \"4\"; expected a size such as \"4M\", \"4K\" to \"256M\""},
              Case{"[queue.group.alpha]\nmachines = []\n",
                   "r.toml:1:1: queue.group.alpha: is a machine's name; expected another"},
              Case{"[queue.group.g]\nmachines = []\n",

@@ -123,16 +123,21 @@ std::uint64_t Rack::Parts::queue_frames() const {
     if (!file.queue) return 0;
     auto const count = static_cast<std::uint32_t>(file.machines.size());
     std::uint64_t const pages = file.queue->window_bytes / kPageBytes;
-    return count * (QueueDevice::own_frames(count) + MessageExchange::frames_needed(pages, file.queue->options));
+    std::uint64_t frames = count * QueueDevice::own_frames(count);
+    for (std::uint32_t i = 0; i < count; ++i) frames += MessageExchange::frames_needed(pages, file.queue->quotas_of(i));
+    return frames;
 }
 
 Expected<void, Error> Rack::Parts::connect_queues() {
     if (!file.queue) return {};
     exchange.emplace(file.queue->options, *pool);
-    for (auto const& machine : machines) BACKPLANE_TRY_VOID(exchange->attach(machine->queue()->port(), machine->name()));
+    for (std::uint32_t i = 0; i < machines.size(); ++i) {
+        QueuePort& port = machines[i]->queue()->port();
+        BACKPLANE_TRY_VOID(exchange->attach(port, machines[i]->name(), file.queue->quotas_of(i)));
+    }
     for (QueueRule const& rule : file.queue->rules) {
         exchange->allow(MachineId{static_cast<std::uint16_t>(rule.from)}, MachineId{static_cast<std::uint16_t>(rule.to)},
-                        rule.calls);
+                        rule.calls, rule.queued_bytes);
     }
     exchange->publish();
     monitor->set_exchange(&*exchange);

@@ -11,7 +11,7 @@ namespace backplane::queue {
 // BAR 0, registers: dwords.
 inline constexpr std::uint64_t kRegisterBytes = 0x1000;
 inline constexpr std::uint32_t kMagic = 0x3151'5042;  // "BPQ1"
-inline constexpr std::uint32_t kVersion = 1 << 16 | 0;
+inline constexpr std::uint32_t kVersion = 1 << 16 | 1;
 inline constexpr std::uint64_t kIdRegister = 0x00;
 inline constexpr std::uint64_t kVersionRegister = 0x04;
 inline constexpr std::uint64_t kSelfRegister = 0x08;
@@ -60,7 +60,8 @@ static_assert(kReceiveEntries * kReceiveBytes == kReceivePages * kPageBytes);
 
 inline constexpr std::uint32_t kMessagePages = 64;  // the most in one message
 inline constexpr std::uint32_t kRangesPerEntry = 6;
-inline constexpr std::uint16_t kFlagInline = 1, kFlagExchange = 2, kFlagWritable = 4, kFlags = 7;
+inline constexpr std::uint16_t kFlagInline = 1, kFlagExchange = 2, kFlagWritable = 4, kFlagWhole = 8, kFlags = 15;
+inline constexpr std::size_t kSwapRamOffset = 40;  // SWAP: of the operand; five ranges fit before it
 
 // Offsets in a receive entry.
 inline constexpr std::size_t kArrivalData = 40, kArrivalPages = 128;

@@ -260,6 +260,10 @@ void QueueDevice::receive(QueueArrival const& arrival) {
     raise(kCauseReceived);
 }
 
+PageMap* QueueDevice::ram(GuestPage first, std::uint64_t count) {
+    return memory().is_ram(first, count) ? &memory().map() : nullptr;
+}
+
 void QueueDevice::set_directory(MachineId self, std::span<QueuePeer const> peers) {
     self_ = self;
     ByteSpan const directory = pages(kRingPages, directory_pages(settings_.peer_count));

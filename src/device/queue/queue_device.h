@@ -2,8 +2,8 @@
 //
 // State:    stable
 // Features: submission, completion and receive rings in a control structure of plain memory, doorbell, messages by
-//           registers, a window of message pages, directory of machines, MSI-X and INTx
-// Missing:  donation of RAM outside of the window, messages to several receivers
+//           registers, a window of message pages that change places with RAM, directory of machines, MSI-X and INTx
+// Missing:  messages to several receivers
 // Differs from the hardware: there is no hardware; the device is specified in docs/design/queue-device.md
 // Source:   docs/design/queue-device.md
 #pragma once
@@ -79,6 +79,7 @@ class QueueDevice final : private queue::Behind, private queue::RegisterOwner, p
     void set_observer(QueuePortObserver* observer) override { observer_ = observer; }
     [[nodiscard]] PageWindow& window() override { return window_; }
     [[nodiscard]] GuestPage first_message_page() const override { return GuestPage{queue::kFirstMessagePage}; }
+    [[nodiscard]] PageMap* ram(GuestPage first, std::uint64_t count) override;
     void set_directory(MachineId self, std::span<QueuePeer const> peers) override;
     [[nodiscard]] bool is_enabled() const override { return state_.status == queue::kStatusEnabled; }
     [[nodiscard]] std::optional<QueueSubmission> take_submission(SendForm form) override;
