@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "device/acpi/power_control.h"
 #include "machine/boot_protocol.h"
 #include "machine/layout.h"
 #include "machine/multiboot.h"
@@ -169,10 +170,20 @@ BootState make_state(KernelImage const& kernel, BootMode mode) {
     return state;
 }
 
+/// Without firmware nobody is at F000:FFF0, but that is where a kernel jumps to in real mode when it knows no better way
+/// to restart (Linux does with hardware-reduced ACPI: it would rather ask EFI, which is not there). So: a reset.
+constexpr std::array<std::uint8_t, 9> kRestartCode{
+    0xB0, kResetValue,                                           // mov al, 6
+    0xBA, kResetPort.value() & 0xff, kResetPort.value() >> 8,    // mov dx, 0xcf9
+    0xEE,                                                        // out dx, al
+    0xF4, 0xEB, 0xFD,                                            // hlt; jmp to it
+};
+
 Expected<void, Error> load_structures(BootRequest const& request, BootItems const& items, BootMode mode,
                                       GuestMemory& memory) {
     BACKPLANE_TRY_VOID(put(memory, kBootGdt, std::as_bytes(std::span{kGdt})));
     BACKPLANE_TRY_VOID(put(memory, kAcpiTables, make_acpi_tables(request.acpi, kAcpiTables)));
+    BACKPLANE_TRY_VOID(put(memory, kRestartEntry, std::as_bytes(std::span{kRestartCode})));
     if (mode == BootMode::pvh) return put(memory, kBootStartInfo, make_start_info(items, kBootStartInfo));
     if (mode == BootMode::multiboot) return put(memory, kBootStartInfo, make_multiboot_info(items, kBootStartInfo));
     BACKPLANE_TRY_VOID(put(memory, kBootPageTables, make_identity_map(kBootPageTables)));

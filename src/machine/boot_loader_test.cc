@@ -53,6 +53,13 @@ class BootLoader : public testing::Test {
     test::Bytes initrd_{test::make_text(3 * kPageBytes + 5)};
 };
 
+// Linux jumps there when it restarts with hardware-reduced ACPI, after an EFI that is not there.
+TEST_F(BootLoader, ARestartThroughTheBiosIsAReset) {
+    ASSERT_TRUE(load_kernel({.kernel = kernel_, .initrd = {}, .command_line = "", .memory_bytes = kMemoryBytes, .acpi = {}}, memory_));
+    EXPECT_EQ(read<std::uint16_t>(kRestartEntry), 0x06B0);
+    EXPECT_EQ(read<std::uint32_t>(GuestPhys{kRestartEntry.value() + 2}), 0xEE0C'F9BA);
+}
+
 TEST_F(BootLoader, PvhHasEverythingInItsPlace) {
     auto const state = load_kernel(
         {

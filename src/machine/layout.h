@@ -29,7 +29,8 @@ inline constexpr GuestPhys kConventionalEnd{0xA'0000};
 inline constexpr GuestPhys kRomArea{0xC'0000};
 inline constexpr std::uint64_t kRomAreaBytes = 0x4'0000;
 inline constexpr GuestPhys kAcpiTables{0xE'0000};  ///< a kernel also searches the RSDP from here on ([ACPI65] 5.2.5.1)
-inline constexpr std::uint64_t kAcpiTablesBytes = 0x2'0000;
+inline constexpr std::uint64_t kAcpiTablesBytes = 0x1'FFF0;
+inline constexpr GuestPhys kRestartEntry{0xF'FFF0};  ///< F000:FFF0, where "reboot through the BIOS" jumps
 inline constexpr GuestPhys kHighMemory{0x10'0000};
 /// RAM below 4 GiB ends here at the latest; the last GiB is left to devices, which need 32-bit addresses.
 inline constexpr GuestPhys kLowMemoryLimit{0xC000'0000};

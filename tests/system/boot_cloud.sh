@@ -11,3 +11,4 @@ expect_line out '@@OFF '
 # A panic resets the machine (panic=-1), and that is no clean end.
 expect_exit 1 boot --append "console=ttyS0 quiet panic=-1 bp.role=nonsense"
 expect_line out '@@FAIL unknown role nonsense'
+expect_line err 'reset by the guest'
