@@ -56,7 +56,10 @@ struct Machines {
         for (int i = 0; i < 2; ++i) {
             ids[i] = ownership.join({.pages = &maps[i],
                                      .page_count = kWindow,
-                                     .quota = {.pages = 2 * kWindow, .pages_per_call = kMessagePages}});
+                                     .quota = {.pages = 2 * kWindow,
+                                               .lent_pages = kWindow,
+                                               .borrowed_pages = kWindow,
+                                               .pages_per_call = kMessagePages}});
             maps[i].add_observer(tlbs[i]);
         }
         for (std::uint64_t page = 0; page < kWindow; page += kMessagePages)
@@ -126,6 +129,52 @@ Spread donate(Machines& m, int repetitions, std::uint64_t count, Remainder remai
     return spread;
 }
 
+/// Mode `shared`: SHARE, RETRIEVE, and when the receiver is done RELINQUISH and RECLAIM.
+Spread share(Machines& m, int repetitions, std::uint64_t count) {
+    auto const pages = Machines::list(0, count);
+    auto const targets = Machines::list(kWindow / 2, count);
+    auto const refill = [&] {
+        for (Tlbs& tlbs : m.tlbs) tlbs.refill();
+    };
+    return measure(repetitions, refill, [&] {
+        auto const handle = m.ownership.offer({.sender = m.ids[0],
+                                               .kind = TransferKind::share,
+                                               .access = Access::read,
+                                               .message_bytes = count * kPageBytes},
+                                              pages, {&m.ids[1], 1});
+        if (!handle ||
+            m.ownership.retrieve(m.ids[1], *handle, TransferKind::share, Access::read, targets) != OwnershipStatus::ok ||
+            m.ownership.relinquish(m.ids[1], *handle) != OwnershipStatus::ok ||
+            m.ownership.reclaim(m.ids[0], *handle) != OwnershipStatus::ok)
+            std::abort();
+    });
+}
+
+/// Mode `cow`: the pages are read-only in both; then, when `stores`, the receiver writes into each.
+Spread copy_on_write(int repetitions, std::uint64_t count, bool stores) {
+    Machines m;
+    auto const pages = Machines::list(0, count);
+    auto const refill = [&] {
+        // The receiver's copies go away, and the sender's pages are its own again.
+        for (MachineId const id : m.ids) (void)m.ownership.release(id, pages);
+        if (m.ownership.populate(m.ids[0], pages) != OwnershipStatus::ok) std::abort();
+        for (Tlbs& tlbs : m.tlbs) tlbs.refill();
+    };
+    return measure(repetitions, refill, [&] {
+        auto const handle = m.ownership.offer({.sender = m.ids[0],
+                                               .kind = TransferKind::donate,
+                                               .remainder = Remainder::copy_on_write,
+                                               .message_bytes = count * kPageBytes},
+                                              pages, {&m.ids[1], 1});
+        if (!handle ||
+            m.ownership.retrieve(m.ids[1], *handle, TransferKind::donate, Access::read, pages) != OwnershipStatus::ok)
+            std::abort();
+        if (!stores) return;
+        for (GuestPage const page : pages)
+            if (!m.maps[1].resolve_write(page)) std::abort();
+    });
+}
+
 Spread copy(int repetitions, std::uint64_t bytes, bool is_cold) {
     std::vector<char> from(bytes, 1), to(bytes, 2);
     auto const prepare = [&] {
@@ -181,11 +230,14 @@ Spread socket_pair(int repetitions) {
 int run(int repetitions) {
     Machines machines;
     std::printf("medians (quartiles) of %d repetitions\n", repetitions);
-    print("hole, 64 pages, invalidation included", donate(machines, repetitions, kBatch, Remainder::hole), kBatch);
-    print("exchange, 64 pages", donate(machines, repetitions, kBatch, Remainder::exchange), kBatch);
+    print("remap, hole, 64 pages, invalidation included", donate(machines, repetitions, kBatch, Remainder::hole), kBatch);
+    print("remap, exchange, 64 pages", donate(machines, repetitions, kBatch, Remainder::exchange), kBatch);
+    print("cow, 64 pages, nobody stores", copy_on_write(repetitions, kBatch, false), kBatch);
+    print("cow, 64 pages, the receiver stores into each", copy_on_write(repetitions, kBatch, true), kBatch);
+    print("shared, 64 pages, and back", share(machines, repetitions, kBatch), kBatch);
     print("copy, 64 pages", donate(machines, repetitions, kBatch, Remainder::copy), kBatch);
     Spread const remap = donate(machines, repetitions, kMessagePages, Remainder::hole);
-    print("hole, 1 MiB", remap, kMessagePages);
+    print("remap, hole, 1 MiB", remap, kMessagePages);
     print("memcpy of a page, in the caches", copy(repetitions, kPageBytes, false), 1);
     print("memcpy of a page, cold", copy(repetitions, kPageBytes, true), 1);
     Spread const cold = copy(repetitions, kMessagePages * kPageBytes, true);

@@ -6,8 +6,12 @@
  *   bpq recv --discard            only counts and sums
  *   bpq relay PEER                hands on to PEER what it receives, the pages themselves (transfer = "remap")
  *   bpq peers                     the machines of the rack
+ *   bpq ping PEER COUNT [FORM]    COUNT short messages that come back; FORM: natural, immediate (default) or registers
+ *   bpq echo                      sends short messages back until the sender's end
+ *   bpq race PEER COUNT           sends COUNT messages and goes on writing into them while they are parsed
+ *   bpq parse                     parses such messages where they lie, twice, and counts those that changed meanwhile
  *
- * Both ends print one line on standard error with the number of bytes and a sum of 64 bits over them.
+ * Sender and receiver print one line on standard error with the number of bytes and a sum of 64 bits over them.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,6 +25,7 @@
 
 enum { SLOTS = 8, CHUNK = BPQ_MESSAGE_PAGES * BPQ_PAGE_BYTES, POSTED_MESSAGES = 12 };
 enum cookie { HELLO = 1, READY, DATA, END };
+enum { LONG_MS = 60000 };
 
 static struct bpq *q;
 
@@ -33,8 +38,14 @@ static void must(char const *what, int status) {
     if (status < 0) fail(what, status);
 }
 
-static void rest(void) {
-    struct timespec const pause = {0, 50000};
+static void wait_for(unsigned what) {
+    int const got = bpq_wait(q, what, LONG_MS);
+    must("waiting", got);
+    if (got == 0) fail("waiting", BPQ_EXPIRED);
+}
+/* The device forgets us when we are gone, and with us what has not landed yet. */
+static void linger(void) {
+    struct timespec const pause = {0, 5000000};
     nanosleep(&pause, NULL);
 }
 
@@ -93,7 +104,7 @@ static struct bpq_completion wait_for_completion(void) {
         int const got = bpq_next_completion(q, &completion);
         must("completions", got);
         if (got == 0) {
-            rest();
+            wait_for(BPQ_COMPLETIONS);
         } else if (completion.operation == BPQ_SEND) {
             return completion;
         } else if (completion.status != BPQ_OK) {
@@ -114,12 +125,12 @@ static void shake_hands(uint16_t peer) {
         struct bpq_completion const answer = wait_for_completion();
         if (answer.status == BPQ_EXPIRED || answer.status == BPQ_GONE) continue;
         if (answer.status != BPQ_OK) fail("greeting the receiver", answer.status);
-        for (int rests = 0; rests < 20000; ++rests) {
+        for (;;) {
             struct bpq_message message;
             int const got = bpq_receive(q, &message);
             must("receiving", got);
             if (got == 1 && message.sender == peer && message.cookie == READY) return;
-            if (got == 0) rest();
+            if (got == 0 && bpq_wait(q, BPQ_MESSAGES, 1000) <= 0) break;
         }
     }
     fail("greeting the receiver", BPQ_EXPIRED);
@@ -155,7 +166,7 @@ static int send_stream(char const *peer_name, uint64_t *generate) {
     }
     must("sending", bpq_send_registers(q, (uint16_t)peer, &sum.bytes, sizeof sum.bytes, END));
     fprintf(stderr, "bpq: sent %" PRIu64 " bytes sum=%016" PRIx64 "\n", sum.bytes, result(sum));
-    for (int i = 0; i < 100; ++i) rest(); /* the device forgets us when we are gone */
+    linger();
     return 0;
 }
 
@@ -202,7 +213,7 @@ static int receive_stream(int discard) {
         int const got = bpq_receive(q, &message);
         must("receiving", got);
         if (got == 0) {
-            rest();
+            wait_for(BPQ_MESSAGES);
         } else if (message.cookie == HELLO && (sender == -1 || sender == message.sender)) {
             sender = message.sender;
             send_inline(message.sender, 0, READY);
@@ -247,7 +258,7 @@ static int relay_stream(char const *peer_name) {
         int const got = handed_on_count - landed_count == POSTED_MESSAGES ? 0 : bpq_receive(q, message);
         must("receiving", got);
         if (got == 0) {
-            rest();
+            wait_for(BPQ_MESSAGES | BPQ_COMPLETIONS);
         } else if (message->cookie == HELLO && (sender == -1 || sender == message->sender)) {
             sender = message->sender;
             send_inline(message->sender, 0, READY);
@@ -257,13 +268,158 @@ static int relay_stream(char const *peer_name) {
             ++handed_on_count;
         } else if (message->sender == sender && message->cookie == END) {
             struct bpq_message const end = *message;
-            for (; landed_count != handed_on_count; rest()) take_completions();
+            for (take_completions(); landed_count != handed_on_count; take_completions()) wait_for(BPQ_COMPLETIONS);
             must("sending", bpq_send_registers(q, (uint16_t)peer, end.inline_data, 8, END));
             fprintf(stderr, "bpq: handed on %" PRIu64 " bytes from %s\n", bytes, bpq_name(q, end.sender));
-            for (int i = 0; i < 100; ++i) rest();
+            linger();
             return 0;
         }
     }
+}
+
+enum form { NATURAL, IMMEDIATE, REGISTERS, FORMS };
+static char const *const form_names[FORMS] = {"natural", "immediate", "registers"};
+
+static void send_short(uint16_t peer, uint64_t value, enum form form, enum cookie cookie) {
+    if (form == REGISTERS) {
+        must("sending", bpq_send_registers(q, peer, &value, sizeof value, cookie));
+        return;
+    }
+    must("sending", bpq_submit_inline(q, peer, &value, sizeof value, cookie));
+    if (form == IMMEDIATE) bpq_ring(q);
+}
+
+/* The next message; completions meanwhile only count when they say that something went wrong. */
+static struct bpq_message wait_for_message(void) {
+    struct bpq_message message;
+    struct bpq_completion completion;
+    for (int got; (got = bpq_receive(q, &message)) != 1; wait_for(BPQ_MESSAGES)) must("receiving", got);
+    while (bpq_next_completion(q, &completion) == 1)
+        if (completion.status != BPQ_OK) fail("sending", completion.status);
+    return message;
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static int ping(char const *peer_name, uint64_t count, enum form form) {
+    int const peer = bpq_find(q, peer_name);
+    must(peer_name, peer);
+    shake_hands((uint16_t)peer);
+    double const begin = seconds();
+    for (uint64_t i = 0; i < count; ++i) {
+        send_short((uint16_t)peer, i, form, DATA);
+        struct bpq_message const answer = wait_for_message();
+        uint64_t value;
+        memcpy(&value, answer.inline_data, sizeof value);
+        if (answer.sender != peer || value != i) fail("an answer", BPQ_INVALID);
+    }
+    double const each_us = count == 0 ? 0 : (seconds() - begin) * 1e6 / (double)count;
+    send_short((uint16_t)peer, 0, REGISTERS, END);
+    fprintf(stderr, "bpq: %" PRIu64 " %s messages came back, %.1f us each, by %s\n", count, form_names[form], each_us,
+            bpq_has_interrupts(q) ? "interrupts" : "sleeping");
+    linger();
+    return 0;
+}
+
+static int echo(void) {
+    uint64_t count = 0;
+    for (;;) {
+        struct bpq_message const message = wait_for_message();
+        if (message.cookie == END) break;
+        if (message.cookie == HELLO) {
+            send_short(message.sender, 0, IMMEDIATE, READY);
+            continue;
+        }
+        uint64_t value;
+        memcpy(&value, message.inline_data, sizeof value);
+        send_short(message.sender, value, IMMEDIATE, DATA);
+        ++count;
+    }
+    fprintf(stderr, "bpq: sent %" PRIu64 " messages back\n", count);
+    return 0;
+}
+
+/* A message of records: a length in bytes, then as many bytes; 0 ends it. The parser trusts nobody, so it checks the
+ * lengths first and then uses them, and between the two nobody may change them. */
+enum { RECORDS = 400, RECORD_MOST = 120 };
+
+static void make_records(uint8_t *into) {
+    uint8_t *at = into;
+    for (unsigned i = 0; i < RECORDS; ++i) {
+        uint8_t const bytes = (uint8_t)(1 + (i * 37) % RECORD_MOST);
+        *at++ = bytes;
+        memset(at, (int)('a' + i % 26), bytes);
+        at += bytes;
+    }
+    *at = 0;
+}
+
+/* Sends and, while the parser is at it, overwrites every length with one that leads beyond the message. */
+static int race(char const *peer_name, uint64_t count) {
+    int const peer = bpq_find(q, peer_name);
+    must(peer_name, peer);
+    shake_hands((uint16_t)peer);
+    uint32_t const page = bpq_first_page(q);
+    uint32_t const bytes = 8 * BPQ_PAGE_BYTES;
+    for (uint64_t i = 0; i < count; ++i) {
+        uint8_t *const records = bpq_page(q, page);
+        make_records(records);
+        must("sending", bpq_submit_pages(q, BPQ_SEND, BPQ_EXCHANGE, (uint16_t)peer, page, 8, bytes, DATA));
+        bpq_ring(q);
+        struct bpq_message message;
+        while (bpq_receive(q, &message) == 0) { /* until the parser says that it is done */
+            for (uint32_t at = 0; at < bytes; at += 64) ((volatile uint8_t *)records)[at] = 255;
+            (void)bpq_wait(q, BPQ_MESSAGES, 1);
+        }
+        struct bpq_completion const done = wait_for_completion();
+        if (done.status != BPQ_OK) fail("sending", done.status);
+    }
+    send_short((uint16_t)peer, 0, REGISTERS, END);
+    fprintf(stderr, "bpq: raced %" PRIu64 " messages\n", count);
+    linger();
+    return 0;
+}
+
+/* The contiguous bytes of a message whose pages lie side by side. */
+static uint64_t sum_of_records(uint8_t const *records, uint32_t bytes, unsigned *count) {
+    struct sum sum = {0, 0, 0};
+    uint32_t at = 0;
+    for (*count = 0; at < bytes && records[at] != 0 && records[at] < bytes - at; ++*count) {
+        add(&sum, records + at, (size_t)records[at] + 1);
+        at += records[at] + 1u;
+    }
+    return result(sum);
+}
+
+static int parse(void) {
+    uint32_t const first = bpq_first_page(q);
+    must("posting pages", bpq_submit_pages(q, BPQ_POST, 0, 0, first, 8, 0, 0));
+    bpq_ring(q);
+    uint64_t parsed = 0, changed = 0;
+    for (;;) {
+        struct bpq_message const message = wait_for_message();
+        if (message.cookie == END) break;
+        if (message.cookie == HELLO) {
+            send_short(message.sender, 0, IMMEDIATE, READY);
+            continue;
+        }
+        uint8_t const *const records = bpq_page(q, message.pages[0]);
+        unsigned checked_count, used_count;
+        uint64_t const checked = sum_of_records(records, message.bytes, &checked_count);
+        linger(); /* time for the sender */
+        uint64_t const used = sum_of_records(records, message.bytes, &used_count);
+        ++parsed;
+        if (checked_count != RECORDS || checked != used || checked_count != used_count) ++changed;
+        must("giving pages back", bpq_release(q, &message));
+        bpq_ring(q);
+        send_short(message.sender, parsed, IMMEDIATE, READY);
+    }
+    fprintf(stderr, "bpq: parsed %" PRIu64 " messages in place, %" PRIu64 " changed meanwhile\n", parsed, changed);
+    return 0;
 }
 
 static int list_peers(void) {
@@ -272,22 +428,53 @@ static int list_peers(void) {
     return 0;
 }
 
+static enum form form_of(char const *name) {
+    enum form form = NATURAL;
+    while (form < FORMS && strcmp(name, form_names[form]) != 0) ++form;
+    return form;
+}
+
+static int usage(void) {
+    fprintf(stderr, "bpq: expected send PEER [--generate BYTES], recv [--discard], relay PEER, peers, ping PEER COUNT "
+                    "[natural|immediate|registers], echo, race PEER COUNT or parse\n");
+    return 2;
+}
+
+static int run_send(int count, char **words) {
+    if (count == 3) return send_stream(words[2], NULL);
+    if (count != 5 || strcmp(words[3], "--generate") != 0) return usage();
+    uint64_t bytes = strtoull(words[4], NULL, 10);
+    return send_stream(words[2], &bytes);
+}
+static int run_recv(int count, char **words) {
+    return count == 3 && strcmp(words[2], "--discard") != 0 ? usage() : receive_stream(count == 3);
+}
+static int run_ping(int count, char **words) {
+    enum form const form = count == 5 ? form_of(words[4]) : IMMEDIATE;
+    return form == FORMS ? usage() : ping(words[2], strtoull(words[3], NULL, 10), form);
+}
+static int run_relay(int count, char **words) { return (void)count, relay_stream(words[2]); }
+static int run_race(int count, char **words) { return (void)count, race(words[2], strtoull(words[3], NULL, 10)); }
+static int run_peers(int count, char **words) { return (void)count, (void)words, list_peers(); }
+static int run_echo(int count, char **words) { return (void)count, (void)words, echo(); }
+static int run_parse(int count, char **words) { return (void)count, (void)words, parse(); }
+
+struct verb {
+    char const *name;
+    int least, most; /* words, the program's name among them */
+    int (*run)(int count, char **words);
+};
+static struct verb const verbs[] = {{"send", 3, 5, run_send}, {"recv", 2, 3, run_recv},   {"relay", 3, 3, run_relay},
+                                    {"peers", 2, 2, run_peers}, {"ping", 4, 5, run_ping}, {"echo", 2, 2, run_echo},
+                                    {"race", 4, 4, run_race}, {"parse", 2, 2, run_parse}};
+
 int main(int count, char **words) {
-    int const is_send = count >= 3 && strcmp(words[1], "send") == 0;
-    int const is_receive = count >= 2 && strcmp(words[1], "recv") == 0;
-    int const is_relay = count == 3 && strcmp(words[1], "relay") == 0;
-    int const is_peers = count == 2 && strcmp(words[1], "peers") == 0;
-    uint64_t bytes = 0;
-    int const generates = is_send && count == 5 && strcmp(words[3], "--generate") == 0;
-    int const discards = is_receive && count == 3 && strcmp(words[2], "--discard") == 0;
-    if (generates) bytes = strtoull(words[4], NULL, 10);
-    if (!is_peers && !is_relay && !(is_send && (count == 3 || generates)) && !(is_receive && (count == 2 || discards))) {
-        fprintf(stderr, "bpq: expected send PEER [--generate BYTES], recv [--discard], relay PEER or peers\n");
-        return 2;
+    for (size_t i = 0; count >= 2 && i < sizeof verbs / sizeof verbs[0]; ++i) {
+        if (strcmp(words[1], verbs[i].name) != 0 || count < verbs[i].least || count > verbs[i].most) continue;
+        must("opening the queue device", bpq_open(&q));
+        int const code = verbs[i].run(count, words);
+        bpq_close(q);
+        return code;
     }
-    must("opening the queue device", bpq_open(&q));
-    int const code = is_peers ? list_peers() : is_relay ? relay_stream(words[2]) : is_send ? send_stream(words[2], generates ? &bytes : NULL)
-                                                       : receive_stream(discards);
-    bpq_close(q);
-    return code;
+    return usage();
 }

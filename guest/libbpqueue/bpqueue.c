@@ -1,39 +1,24 @@
 #include "bpqueue.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#if __STDC_HOSTED__
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
-#define FOLDER "/sys/bus/pci/devices"
+#else
+void *memcpy(void *into, void const *from, size_t bytes);
+int strcmp(char const *a, char const *b);
+#endif
 
 enum {
     R_ID = 0x00, R_VERSION = 0x04, R_SELF = 0x08, R_PEERS = 0x0C, R_PAGES = 0x10, R_FIRST = 0x14, R_TRANSFER = 0x18,
-    R_CONTROL = 0x20, R_STATUS = 0x24, R_DOORBELL = 0x30, R_SHORT_DATA = 0x40, R_SHORT_SEND = 0x70,
+    R_CONTROL = 0x20, R_STATUS = 0x24, R_CAUSE = 0x28, R_MASK = 0x2C, R_DOORBELL = 0x30, R_SHORT_DATA = 0x40, R_SHORT_SEND = 0x70,
     R_SHORT_STATUS = 0x74, R_SHORT_COOKIE = 0x78,
-    REGISTER_BYTES = 0x1000,
-    ENABLE = 1, RESET = 2, ENABLED = 1, BROKEN = 2,
+    ENABLE = 1, RESET = 2, ENABLED = 1, BROKEN = 2, CAUSES = 7,
     SUBMIT_PAGE = 1, COMPLETE_PAGE = 5, RECEIVE_PAGE = 6, DIRECTORY_PAGE = 16,
     SUBMIT_ENTRIES = 256, SUBMIT_BYTES = 64, COMPLETE_ENTRIES = 256, COMPLETE_BYTES = 16,
     RECEIVE_ENTRIES = 64, RECEIVE_BYTES = 512, ARRIVAL_DATA = 40, ARRIVAL_PAGES = 128,
     DIRECTORY_BYTES = 64, DIRECTORY_NAME = 8,
-    FLAG_INLINE = 1, RANGES = 6
+    FLAG_INLINE = 1, RANGES = 6, SWAP_RAM = 56
 };
 static uint32_t const magic = 0x31515042;
-
-struct bpq {
-    volatile uint32_t *registers;
-    uint8_t *pages;
-    size_t pages_bytes;
-    uint32_t submit_producer, complete_consumer, receive_consumer;
-    uint32_t peer_count;
-};
 
 static uint32_t get(struct bpq const *q, unsigned offset) { return q->registers[offset / 4]; }
 static void set(struct bpq const *q, unsigned offset, uint32_t value) { q->registers[offset / 4] = value; }
@@ -67,91 +52,29 @@ char const *bpq_status_text(int status) {
     }
 }
 
-static int is_ours(char const *name) {
-    char path[300];
-    unsigned found[2] = {0, 0};
-    char const *const files[2] = {"vendor", "device"};
-    for (int i = 0; i < 2; ++i) {
-        snprintf(path, sizeof path, FOLDER "/%s/%s", name, files[i]);
-        FILE *const file = fopen(path, "r");
-        if (file == NULL) return 0;
-        if (fscanf(file, "%x", &found[i]) != 1) found[i] = 0;
-        fclose(file);
-    }
-    return found[0] == 0xBAC0 && found[1] == 0x0001;
+void bpq_attach(struct bpq *q, volatile void *registers, void *pages) {
+    struct bpq const fresh = {.registers = registers, .pages = pages};
+    *q = fresh;
+    if (get(q, R_ID) == magic) set(q, R_CONTROL, RESET);
 }
 
-static int find_device(char *name, size_t bytes) {
-    DIR *const folder = opendir(FOLDER);
-    if (folder == NULL) return -BPQ_SYSTEM;
-    int result = -BPQ_NO_DEVICE;
-    for (struct dirent const *entry; result != BPQ_OK && (entry = readdir(folder)) != NULL;) {
-        if (entry->d_name[0] == '.' || strlen(entry->d_name) >= bytes || !is_ours(entry->d_name)) continue;
-        strcpy(name, entry->d_name);
-        result = BPQ_OK;
-    }
-    closedir(folder);
-    return result;
-}
-
-static void *map_resource(char const *device, int number, size_t *bytes) {
-    char path[300];
-    snprintf(path, sizeof path, FOLDER "/%s/resource%d", device, number);
-    int const file = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
-    if (file < 0) return NULL;
-    struct stat status;
-    void *mapped = MAP_FAILED;
-    if (fstat(file, &status) == 0) {
-        *bytes = (size_t)status.st_size;
-        mapped = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    }
-    close(file);
-    return mapped == MAP_FAILED ? NULL : mapped;
-}
-
-static int enable_decoding(char const *device) {
-    char path[300];
-    snprintf(path, sizeof path, FOLDER "/%s/enable", device);
-    FILE *const file = fopen(path, "w");
-    if (file == NULL) return -BPQ_SYSTEM;
-    int const ok = fputs("1", file) >= 0;
-    return fclose(file) == 0 && ok ? BPQ_OK : -BPQ_SYSTEM;
-}
-
-static int start(struct bpq *q) {
+int bpq_begin(struct bpq *q) {
     if (get(q, R_ID) != magic || get(q, R_VERSION) >> 16 != 1) return -BPQ_NO_DEVICE;
-    struct timespec const pause = {0, 50000};
-    set(q, R_CONTROL, RESET);
-    while (get(q, R_STATUS) != 0) nanosleep(&pause, NULL);
+    if (get(q, R_STATUS) != 0) return -BPQ_BUSY;
     set(q, R_CONTROL, ENABLE);
     q->peer_count = get(q, R_PEERS);
     return get(q, R_STATUS) == ENABLED ? BPQ_OK : -BPQ_BROKEN;
 }
 
-int bpq_open(struct bpq **queue) {
-    char name[64];
-    int status = find_device(name, sizeof name);
-    if (status == BPQ_OK) status = enable_decoding(name);
-    if (status != BPQ_OK) return status;
-    struct bpq *const q = calloc(1, sizeof *q);
-    if (q == NULL) return -BPQ_SYSTEM;
-    size_t register_bytes = 0;
-    q->registers = map_resource(name, 0, &register_bytes);
-    q->pages = map_resource(name, 2, &q->pages_bytes);
-    status = q->registers == NULL || q->pages == NULL ? -BPQ_SYSTEM : start(q);
-    if (status != BPQ_OK) {
-        bpq_close(q);
-        return status;
-    }
-    *queue = q;
-    return BPQ_OK;
+void bpq_arm(struct bpq *q, unsigned what) {
+    set(q, R_MASK, what);
+    set(q, R_CAUSE, CAUSES);
 }
 
-void bpq_close(struct bpq *q) {
-    if (q == NULL) return;
-    if (q->pages != NULL) munmap(q->pages, q->pages_bytes);
-    if (q->registers != NULL) munmap((void *)(uintptr_t)q->registers, REGISTER_BYTES);
-    free(q);
+int bpq_is_ready(struct bpq const *q, unsigned what) {
+    int const has_message = load_index(q, RECEIVE_PRODUCER) != q->receive_consumer;
+    int const has_completion = load_index(q, COMPLETE_PRODUCER) != q->complete_consumer;
+    return (has_message && (what & BPQ_MESSAGES) != 0) || (has_completion && (what & BPQ_COMPLETIONS) != 0);
 }
 
 enum bpq_transfer bpq_transfer_mode(struct bpq const *q) { return (enum bpq_transfer)get(q, R_TRANSFER); }
@@ -217,6 +140,17 @@ int bpq_submit_handle(struct bpq *q, enum bpq_operation operation, uint64_t hand
     return submit(q, entry);
 }
 
+int bpq_submit_swap(struct bpq *q, uint32_t first, uint32_t count, uint64_t ram_page, uint32_t cookie) {
+    uint8_t entry[SUBMIT_BYTES] = {0};
+    put16(entry, BPQ_SWAP);
+    put16(entry + 6, (uint16_t)count);
+    put32(entry + 12, cookie);
+    put32(entry + 16, first);
+    put32(entry + 20, count);
+    memcpy(entry + SWAP_RAM, &ram_page, sizeof ram_page);
+    return submit(q, entry);
+}
+
 void bpq_ring(struct bpq *q) { set(q, R_DOORBELL, 1); }
 
 int bpq_send_registers(struct bpq *q, uint16_t receiver, void const *data, uint32_t bytes, uint32_t cookie) {
@@ -246,7 +180,8 @@ int bpq_receive(struct bpq *q, struct bpq_message *message) {
                               (size_t)(q->receive_consumer % RECEIVE_ENTRIES) * RECEIVE_BYTES;
     memcpy(message, at, ARRIVAL_DATA); /* likewise */
     memcpy(message->inline_data, at + ARRIVAL_DATA, sizeof message->inline_data);
-    memcpy(message->pages, at + ARRIVAL_PAGES, sizeof message->pages);
+    if (message->page_count > BPQ_MESSAGE_PAGES) return -BPQ_BROKEN;
+    memcpy(message->pages, at + ARRIVAL_PAGES, message->page_count * sizeof message->pages[0]);
     store_index(q, RECEIVE_CONSUMER, ++q->receive_consumer);
     return 1;
 }

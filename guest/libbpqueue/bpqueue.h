@@ -1,8 +1,11 @@
-/* The queue device from user space: messages whose pages change owner, without a kernel module.
+/* The queue device: messages whose pages change owner, from user space without a kernel module, or from bare metal.
  *
- * Works on sysfs alone: finds the device, maps its registers and pages, and polls. Needs the right to open
- * /sys/bus/pci/devices/.../resource0 and resource2, that is, root. One process at a time can have the device.
- * The device is specified in docs/design/queue-device.md.
+ *   bpqueue.c  all but finding the device and waiting; needs no library but memcpy() and strcmp()
+ *   linux.c    bpq_open() and bpq_wait() on top of sysfs: maps /sys/bus/pci/devices/.../resource0 and resource2, so it
+ *              needs root; waits for interrupts when the stock uio_pci_generic can be had, else sleeps for moments
+ *
+ * One process at a time can have the device. It is specified in docs/design/queue-device.md. A struct bpq is not safe
+ * for use by several threads at once.
  *
  * Message pages are numbered; bpq_page() is where one is. Who sends pages has lost them until the completion says what
  * became of them (enum bpq_transfer). A page that one does not have reads as ones and drops stores.
@@ -47,14 +50,26 @@ enum bpq_operation {
     BPQ_POPULATE,
     BPQ_RELEASE,
     BPQ_RELINQUISH,
-    BPQ_RECLAIM
+    BPQ_RECLAIM,
+    BPQ_SWAP
 };
 #define BPQ_EXCHANGE 2u /* flags: the sender gets zeroed pages for those that it donated */
 #define BPQ_WRITABLE 4u /* lend, share */
+#define BPQ_WHOLE 8u    /* the receiver may see what lies behind the message in its last page */
 
 enum bpq_kind { BPQ_INLINE = 1, BPQ_DONATED, BPQ_LENT, BPQ_IS_SHARED };
 
-struct bpq;
+/* Its members are the library's own. */
+struct bpq {
+    volatile uint32_t *registers;
+    uint8_t *pages;
+    uint32_t submit_producer, complete_consumer, receive_consumer;
+    uint32_t peer_count;
+};
+
+/* What can be waited for. */
+#define BPQ_MESSAGES 1u
+#define BPQ_COMPLETIONS 2u
 
 struct bpq_completion {
     uint32_t cookie;
@@ -62,7 +77,8 @@ struct bpq_completion {
     uint64_t handle;
 };
 
-/* An arrival. Valid until it is released; `inline_data` and `pages` are copies, the pages' contents are in place. */
+/* An arrival. Valid until it is released; `inline_data` and the first `page_count` of `pages` are copies, the pages' contents
+ * are in place. */
 struct bpq_message {
     uint64_t sequence, sent_ns, handle;
     uint16_t sender, receiver, kind, page_count;
@@ -71,9 +87,23 @@ struct bpq_message {
     uint32_t pages[BPQ_MESSAGE_PAGES];
 };
 
-/* Resets and enables the device. */
+/* Linux: finds, resets and enables the device; NULL ends nothing. */
 int bpq_open(struct bpq **queue);
 void bpq_close(struct bpq *queue);
+/* Linux: returns when something of `what` is there, or after `timeout_ms`; 1 or 0, or an error. */
+int bpq_wait(struct bpq *queue, unsigned what, int timeout_ms);
+/* Linux: 1 when bpq_wait() waits for interrupts, 0 when it sleeps for moments. */
+int bpq_has_interrupts(struct bpq const *queue);
+
+/* Bare metal: what BAR 0 and BAR 2 are mapped at. The device is reset at its machine's next exit from the processor's
+ * quota, so call bpq_begin() until it says something else than -BPQ_BUSY. */
+void bpq_attach(struct bpq *queue, volatile void *registers, void *pages);
+int bpq_begin(struct bpq *queue);
+/* Interrupts: forgets the causes so far and lets the next one of `what` interrupt. Look at bpq_is_ready() after that and
+ * only then wait. */
+void bpq_arm(struct bpq *queue, unsigned what);
+/* Something of `what` is there. */
+int bpq_is_ready(struct bpq const *queue, unsigned what);
 
 enum bpq_transfer bpq_transfer_mode(struct bpq const *queue);
 uint16_t bpq_self(struct bpq const *queue);
@@ -91,6 +121,9 @@ int bpq_submit_pages(struct bpq *queue, enum bpq_operation operation, uint32_t f
                      uint32_t first, uint32_t count, uint32_t bytes, uint32_t cookie);
 int bpq_submit_inline(struct bpq *queue, uint16_t receiver, void const *data, uint32_t bytes, uint32_t cookie);
 int bpq_submit_handle(struct bpq *queue, enum bpq_operation operation, uint64_t handle, uint32_t cookie);
+/* Pages `first` to `first + count - 1` change places with as many pages of RAM, from physical address
+ * `ram_page` * BPQ_PAGE_BYTES on: for whoever knows physical addresses. */
+int bpq_submit_swap(struct bpq *queue, uint32_t first, uint32_t count, uint64_t ram_page, uint32_t cookie);
 /* Makes what was placed immediate. */
 void bpq_ring(struct bpq *queue);
 /* The third form: nothing is placed; answers at once. */

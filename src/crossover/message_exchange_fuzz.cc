@@ -1,5 +1,6 @@
 // Everything that guests can do to their queue devices: random entries, indexes, registers and moved BARs, on three
 // machines at a time. Whatever happens must end soon, lose no page and give nobody another's.
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,8 @@ namespace {
 
 using namespace backplane;
 using namespace backplane::testing;
+
+constexpr std::uint64_t kRam = 256, kRamPages = 2;
 
 class Input {
   public:
@@ -31,11 +34,14 @@ class Input {
     std::size_t left_;
 };
 
-void act(QueueRack& rack, Input& input) {
+/// Guests that wrote into their own rings by hand: what they read there says nothing about the device.
+using Scribblers = std::array<bool, 3>;
+
+void act(QueueRack& rack, Input& input, Scribblers& scribblers) {
     auto const what = input.take<std::uint8_t>();
     std::size_t const number = what % 3;
     QueueGuest& guest = rack[number];
-    switch (what / 3 % 12) {
+    switch (what / 3 % 13) {
         case 0:
         case 1:
         case 2: {  // an entry that is often legal
@@ -71,15 +77,18 @@ void act(QueueRack& rack, Input& input) {
         case 7:
             (void)guest.completions();
             for (Arrival const& arrival : guest.arrivals()) {
+                if (scribblers[number]) continue;
                 check(arrival.receiver == number && arrival.sender < 3 && arrival.sender != number, "who sent it");
                 for (std::uint32_t i = 0; i < arrival.page_count; ++i)
                     check(arrival.pages[i] >= kFirst && arrival.pages[i] < kWindowPages, "where it is");
             }
             break;
-        case 8:
-            guest.put(input.take<std::uint8_t>() % kWindowPages, input.take<std::uint64_t>(),
-                      input.take<std::uint16_t>() % (kPageBytes - 8));
+        case 8: {
+            std::uint64_t const page = input.take<std::uint8_t>() % kWindowPages;
+            if (page < kFirst) scribblers[number] = true;
+            guest.put(page, input.take<std::uint64_t>(), input.take<std::uint16_t>() % (kPageBytes - 8));
             break;
+        }
         case 9:
             guest.write_config(input.take<std::uint8_t>() & ~3U, input.take<std::uint32_t>());
             guest.write_config(pci::kCommand, pci::kDecodeMemory | pci::kBusMaster);
@@ -88,6 +97,10 @@ void act(QueueRack& rack, Input& input) {
             guest.write_config(pci::bar_offset(3), kWindow >> 32);
             break;
         case 10:
+            guest.place_swap({{input.take<std::uint8_t>(), input.take<std::uint8_t>()}},
+                             kRam - 1 + input.take<std::uint8_t>() % 4);
+            break;
+        case 11:
             rack.now = rack.now + Ticks{input.take<std::uint32_t>()};
             [[fallthrough]];
         default:
@@ -101,6 +114,11 @@ void check_pages(QueueRack& rack) {
     std::set<std::uint32_t> exclusive;
     for (FrameNumber const frame : rack.exchange.ownership().frames_in_flight()) frames.insert(frame.value());
     for (auto const& guest : rack.guests) {
+        for (std::uint64_t p = kRam; p < kRam + kRamPages; ++p) {
+            FrameNumber const frame = guest->memory.map().lookup(GuestPage{p}).frame;
+            frames.insert(frame.value());
+            check(exclusive.insert(frame.value()).second, "a page of RAM has one owner");
+        }
         for (std::uint32_t p = kFirst; p < kWindowPages; ++p) {
             PageEntry const entry = guest->device->window().pages().lookup(GuestPage{p});
             if (entry.owner == OwnerState::none) continue;
@@ -110,15 +128,17 @@ void check_pages(QueueRack& rack) {
         }
     }
     std::uint64_t const needed = MessageExchange::frames_needed(kWindowPages, {.flight_pages = 64});
-    check(frames.size() + rack.exchange.stock().count() == 3 * needed, "no page is lost");
+    check(frames.size() + rack.exchange.stock().count() == 3 * (needed + kRamPages), "no page is lost");
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
     Input input{data, size};
-    QueueRack rack{{.transfer = static_cast<TransferMode>(input.take<std::uint8_t>() % 4), .quotas = {.flight_pages = 64}}};
-    while (!input.is_empty()) act(rack, input);
+    QueueRack rack{{.transfer = static_cast<TransferMode>(input.take<std::uint8_t>() % 4), .quotas = {.flight_pages = 64}}, 3, 3 * kRamPages};
+    for (auto const& guest : rack.guests) (void)guest->memory.add_ram(GuestPage{kRam}, kRamPages);
+    Scribblers scribblers{};
+    while (!input.is_empty()) act(rack, input, scribblers);
     check_pages(rack);
     return 0;
 }

@@ -137,7 +137,8 @@ class QueueGuest {
     std::vector<Completion> completions() {
         std::vector<Completion> all;
         std::uint32_t consumer = index(queue::kCompleteConsumer);
-        for (; consumer != index(queue::kCompleteProducer); ++consumer) {
+        // A fuzzed guest may have written anything into its indexes.
+        for (; consumer != index(queue::kCompleteProducer) && all.size() < queue::kCompleteEntries; ++consumer) {
             std::array<std::byte, queue::kCompleteBytes> entry{};
             (void)memory.read(at(queue::kCompletePage, consumer % queue::kCompleteEntries * queue::kCompleteBytes),
                               entry);
@@ -150,7 +151,8 @@ class QueueGuest {
     std::vector<Arrival> arrivals() {
         std::vector<Arrival> all;
         std::uint32_t consumer = index(queue::kReceiveConsumer);
-        for (; consumer != index(queue::kReceiveProducer); ++consumer) {
+        // A fuzzed guest may have written anything into its indexes.
+        for (; consumer != index(queue::kReceiveProducer) && all.size() < queue::kReceiveEntries; ++consumer) {
             std::array<std::byte, queue::kReceiveBytes> e{};
             (void)memory.read(at(queue::kReceivePage, consumer % queue::kReceiveEntries * queue::kReceiveBytes), e);
             Arrival arrival{load<std::uint64_t>(e, 0),
