@@ -36,15 +36,23 @@ bool Cpu::write_cr0(std::uint64_t value) {
     return true;
 }
 
-// The TLB has no tags for PCIDs: each write of CR3 drops what is not global, which is always allowed ([SDM3A] 4.10.4.1),
-// bit 63 or not.
+// [SDM3A] 4.10.4.1. Without global pages everything is dropped, which is always allowed.
 bool Cpu::write_cr3(std::uint64_t value) {
-    if ((state_.cr4 & cr4::kPcid) != 0) value &= ~kKeepsTranslations;
+    bool const has_pcids = (state_.cr4 & cr4::kPcid) != 0;
+    bool const keep = has_pcids && (value & kKeepsTranslations) != 0;
+    if (has_pcids) value &= ~kKeepsTranslations;
     if (value >> PageMap::kAddressBits != 0) return fault(ExceptionVector::general_protection);
     bool const pae = (state_.cr0 & cr0::kPaging) != 0 && (state_.cr4 & cr4::kPhysicalAddressExtension) != 0 && !long_mode_active();
     if (pae && !load_pdptes(value)) return false;
+    auto const from = static_cast<std::uint16_t>(state_.cr3 & kPcidMask);
+    auto const to = static_cast<std::uint16_t>(value & kPcidMask);
     state_.cr3 = value;
-    (state_.cr4 & cr4::kGlobalPages) != 0 ? flush_tlb_non_global() : flush_tlb();
+    if ((state_.cr4 & cr4::kGlobalPages) == 0)
+        flush_tlb();
+    else if (has_pcids && from != to)
+        change_pcid(from, to, keep);
+    else if (!keep)
+        flush_tlb_non_global();
     return true;
 }
 
@@ -80,17 +88,24 @@ bool Cpu::load_pdptes(std::uint64_t new_cr3) {
     return true;
 }
 
-// [SDM2A] INVPCID. More may be dropped than is asked for.
+// [SDM2A] INVPCID. Of the current PCID more may be dropped than is asked for, and of others all is.
 bool Cpu::invalidate_by_pcid(std::uint64_t type, std::uint64_t pcid, std::uint64_t address) {
     constexpr std::uint64_t kAddress = 0, kContext = 1, kEverything = 2, kNonGlobal = 3;
     bool const names_pcid = type == kAddress || type == kContext;
     bool const has_pcids = (state_.cr4 & cr4::kPcid) != 0;
     if (type > kNonGlobal || pcid > kPcidMask || (names_pcid && !has_pcids && pcid != 0)) return fault(ExceptionVector::general_protection);
     if (type == kAddress && !is_canonical(address)) return fault(ExceptionVector::general_protection);
-    if (type == kAddress)
+    bool const is_current = pcid == (has_pcids ? state_.cr3 & kPcidMask : 0);
+    if (names_pcid && !is_current) {
+        forget_pcid(static_cast<std::uint16_t>(pcid));
+    } else if (type == kAddress) {
         flush_tlb_page(address);
-    else
-        type == kEverything ? flush_tlb() : flush_tlb_non_global();
+    } else if (type == kEverything) {
+        flush_tlb();
+    } else {
+        if (type == kNonGlobal) forget_other_pcids();
+        flush_tlb_non_global();
+    }
     return true;
 }
 

@@ -242,6 +242,7 @@ void Cpu::flush_tlb() {
     user_tlb_.flush();
     supervisor_tlb_.flush();
     supervisor_ac_tlb_.flush();
+    forget_other_pcids();
 }
 
 void Cpu::flush_tlb_non_global() {
@@ -251,8 +252,53 @@ void Cpu::flush_tlb_non_global() {
     supervisor_ac_tlb_.flush_non_global();
 }
 
+void Cpu::change_pcid(std::uint16_t from, std::uint16_t to, bool keep) {
+    std::array<TlbSet*, 3> const views{&user_tlb_, &supervisor_tlb_, &supervisor_ac_tlb_};
+    // `from` cannot be on a shelf: it was the current one. The oldest shelf is used again.
+    forget_pcid(from);
+    unsigned number = 0;
+    while (number < shelved_.size() && shelved_[number].used) ++number;
+    if (number == shelved_.size()) {
+        number = next_shelf_++ % shelved_.size();
+        if (shelved_[number].pcid == to) number = next_shelf_++ % shelved_.size();
+        forget_pcid(shelved_[number].pcid);
+    }
+    ShelvedSpace& space = shelved_[number];
+    space.pcid = from;
+    space.used = true;
+    for (std::size_t i = 0; i < views.size(); ++i) views[i]->shelve(space.views[i]);
+    translated_.shelve(number);
+    if (!keep) return forget_pcid(to);
+    for (unsigned i = 0; i < shelved_.size(); ++i) {
+        if (!shelved_[i].used || shelved_[i].pcid != to) continue;
+        for (std::size_t view = 0; view < views.size(); ++view) views[view]->unshelve(shelved_[i].views[view]);
+        translated_.unshelve(i);
+        shelved_[i].used = false;
+    }
+}
+
+void Cpu::forget_pcid(std::uint16_t pcid) {
+    for (unsigned i = 0; i < shelved_.size(); ++i) {
+        if (!shelved_[i].used || shelved_[i].pcid != pcid) continue;
+        for (TlbShelf& view : shelved_[i].views) view.clear();
+        translated_.shelves[i].clear();
+        shelved_[i].used = false;
+    }
+}
+
+void Cpu::forget_other_pcids() {
+    for (ShelvedSpace const& space : shelved_)
+        if (space.used) forget_pcid(space.pcid);
+}
+
 void Cpu::flush_tlb_page(std::uint64_t address) {
-    if (tier_ != nullptr) tier_->page_unmapped(address);
+    bool const large = user_tlb_.may_be_large(address) || supervisor_tlb_.may_be_large(address);
+    if (tier_ != nullptr && large) {
+        tier_->view_unmapped(CodeView::user);
+        tier_->view_unmapped(CodeView::supervisor);
+    } else if (tier_ != nullptr) {
+        tier_->page_unmapped(address);
+    }
     user_tlb_.flush_page(address);
     supervisor_tlb_.flush_page(address);
     supervisor_ac_tlb_.flush_page(address);
@@ -263,10 +309,11 @@ void Cpu::drop_pages(GuestPage, std::uint64_t) { flush_tlb(); }
 void Cpu::watch_stores(GuestPage page) {
     PageEntry const entry = bus_.memory().map().lookup(page);
     auto const host = reinterpret_cast<std::uint64_t>(bus_.memory().pool().host(entry.frame));
-    auto const maps_it = [&](TlbEntry const& e) { return e.tag + e.addend == host; };
-    user_tlb_.write.flush_if(maps_it);
-    supervisor_tlb_.write.flush_if(maps_it);
-    supervisor_ac_tlb_.write.flush_if(maps_it);
+    user_tlb_.write.flush_host_page(host);
+    supervisor_tlb_.write.flush_host_page(host);
+    supervisor_ac_tlb_.write.flush_host_page(host);
+    for (ShelvedSpace& space : shelved_)
+        for (TlbShelf& view : space.views) view.drop_host_page(host);
 }
 
 Expected<Translation, PageFault> Cpu::walk(std::uint64_t address, AccessKind kind, bool system) {

@@ -274,6 +274,10 @@ class Cpu final : public TranslationObserver {
     void flush_tlb();             ///< everything
     void flush_tlb_non_global();  ///< MOV CR3 with CR4.PGE
     void flush_tlb_page(std::uint64_t address);
+    /// Another PCID becomes the current one; `keep`: its translations may be used again if they are still known.
+    void change_pcid(std::uint16_t from, std::uint16_t to, bool keep);
+    void forget_pcid(std::uint16_t pcid);  ///< one that is not the current one
+    void forget_other_pcids();
     /// False: a near branch to `target` is #GP(0) at the branch ([SDM3A] 5.3, [SDM1] 3.3.7.1).
     [[nodiscard]] bool may_branch_to(std::uint64_t target) const {
         return mode_ == CodeMode::bits64 ? is_canonical(target) : target <= code_limit_;
@@ -605,6 +609,15 @@ class Cpu final : public TranslationObserver {
     } msrs_;
 
     TlbSet user_tlb_, supervisor_tlb_, supervisor_ac_tlb_;
+    /// Translations of PCIDs that do not run (docs/design/tlb.md); its jumps are on the translated state's shelf of the
+    /// same number.
+    struct ShelvedSpace {
+        std::uint16_t pcid{0};
+        bool used{false};
+        std::array<TlbShelf, 3> views;
+    };
+    std::array<ShelvedSpace, TranslatedState::kShelves> shelved_;
+    unsigned next_shelf_{0};
     alignas(16) std::byte scratch_trace_[sizeof(Trace) + 40 * sizeof(Op)];
 };
 

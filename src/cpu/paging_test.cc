@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 
 #include "cpu/testing.h"
 
@@ -142,6 +143,100 @@ TEST_F(TlbUse, LoadingCr3ForgetsAllButGlobalPages) {
     machine.with_state([](CpuState& state) { state.gpr[rbx] = kPage; });
     ASSERT_EQ(machine.run(), Ended::halted);
     EXPECT_EQ(machine.arrived(), 14u);
+}
+
+// --- PCIDs: translations wait on a shelf while another address space runs (docs/design/tlb.md) --------------------
+
+class Pcids : public TlbUse {
+  protected:
+    static constexpr std::uint64_t kKeep = std::uint64_t{1} << 63;
+    static constexpr std::uint64_t kOther = kPage + 0x5000;
+    Pcids() {
+        machine.put_value(kPage, 0xaaaau);
+        machine.put_value(kOther, 0xbbbbu);
+        machine.map(kPage, kPage, 3);
+    }
+    /// Reads under PCID 0, then under PCID 5 with the page mapped elsewhere, then again under `back`.
+    void run_spaces(std::uint64_t back, std::string const& in_between = "") {
+        // mov r8d, [rbx]; mov cr3, rax; mov [entry], rdx; mov r9d, [rbx]; (in between); mov cr3, rcx; mov r10d, [rbx]
+        machine.put(kCode, "448b03 0f22d8 4889142500480000 448b0b" + in_between + "0f22d9 448b13 f4");
+        machine.start_kernel();
+        machine.with_state([&](CpuState& state) {
+            state.cr4 |= cr4::kGlobalPages | cr4::kPcid;
+            state.gpr[rbx] = kPage, state.gpr[rdx] = kOther | 3;
+            state.gpr[rax] = kPml4 | 5 | kKeep, state.gpr[rcx] = kPml4 | back;
+            state.gpr[rsi] = kData, state.gpr[rdi] = kPage;
+        });
+        ASSERT_EQ(machine.run(), Ended::halted);
+        ASSERT_FALSE(machine.arrived());
+        EXPECT_EQ(machine.cpu.state().gpr[r8], 0xaaaau);
+        EXPECT_EQ(machine.cpu.state().gpr[r9], 0xbbbbu) << "the new PCID knows nothing of the old one's page";
+    }
+    [[nodiscard]] std::uint64_t last_read() const { return machine.cpu.state().gpr[r10]; }
+    void invpcid_descriptor(std::uint64_t pcid) {
+        machine.put_value(kData, pcid);
+        machine.put_value(kData + 8, kPage);
+    }
+};
+
+TEST_F(Pcids, AreKeptWhenBit63SaysSo) {  // [SDM3A] 4.10.4.1
+    run_spaces(0 | kKeep);
+    EXPECT_EQ(last_read(), 0xaaaau) << "the translation of PCID 0 was kept";
+    machine.map(kPage, kPage, 3);
+    run_spaces(0);
+    EXPECT_EQ(last_read(), 0xbbbbu) << "and dropped by a load without the bit";
+    machine.map(kPage, kPage, 3);
+    run_spaces(9 | kKeep);
+    EXPECT_EQ(last_read(), 0xbbbbu) << "a third PCID has none";
+}
+
+TEST_F(Pcids, InvpcidReachesThoseThatDoNotRun) {  // [SDM2A] INVPCID
+    for (auto const& [type, pcid, kept] : {std::tuple{0u, 0u, false}, {1u, 0u, false}, {1u, 9u, true}, {2u, 0u, false}, {3u, 9u, false}}) {
+        invpcid_descriptor(pcid);
+        machine.map(kPage, kPage, 3);
+        // mov ebp, type; invpcid rbp, [rsi]
+        run_spaces(0 | kKeep, "bd0" + std::to_string(type) + "000000 660f38822e");
+        EXPECT_EQ(last_read(), kept ? 0xaaaau : 0xbbbbu) << "type " << type << " of " << pcid;
+    }
+}
+
+TEST_F(Pcids, InvlpgLeavesOthersAlone) {
+    run_spaces(0 | kKeep, "0f013b");  // invlpg [rbx]
+    EXPECT_EQ(last_read(), 0xaaaau);
+}
+
+// Twenty PCIDs, more than there are shelves. Each visit maps the page elsewhere; a PCID that still knows it may see the
+// older page, but never one that it was not shown itself.
+TEST_F(Pcids, ManyComeAndGo) {
+    // mov cr3, rax; mov [entry], rdx; mov r9d, [rbx]; mov [rdi], r9d; add rdi, 4; add rdx, 0x1000; inc rax
+    // dec ecx; jnz to the start
+    machine.put(kCode, "0f22d8 4889142500480000 448b0b 44890f 4883c704 4881c200100000 48ffc0 ffc9 75dd f4");
+    for (std::uint32_t i = 0; i < 64; ++i) machine.put_value(kPage + 0x1000 * i, i);
+    machine.start_kernel();
+    auto const visit = [&](std::uint64_t first_page) {
+        machine.cpu.gpr(rax) = kPml4 | 1 | kKeep, machine.cpu.gpr(rcx) = 20, machine.cpu.gpr(rbx) = kPage;
+        machine.cpu.gpr(rdx) = (kPage + 0x1000 * first_page) | 3, machine.cpu.gpr(rdi) = kData;
+    };
+    machine.with_state([](CpuState& state) { state.cr4 |= cr4::kGlobalPages | cr4::kPcid; });
+    visit(1);
+    ASSERT_EQ(machine.run(), Ended::halted);
+    for (std::uint32_t i = 0; i < 20; ++i) EXPECT_EQ(machine.get<std::uint32_t>(kData + 4 * i), 1 + i);
+}
+
+// A page that gets code loses its write translations, those on shelves as well: the store below must be seen.
+TEST_F(Pcids, CodeInAPageOfAShelvedTranslation) {
+    machine.put(kOther, "b801000000 c3");  // mov eax, 1; ret
+    // mov [rbp+8], esi (a write translation of PCID 0); mov cr3, rax; call rbp (the page gets code); mov r9d, eax
+    // mov cr3, rcx; mov byte [rbp+1], 2; call rbp
+    machine.put(kCode, "897508 0f22d8 ffd5 4189c1 0f22d9 c6450102 ffd5 f4");
+    machine.start_kernel();
+    machine.with_state([&](CpuState& state) {
+        state.cr4 |= cr4::kGlobalPages | cr4::kPcid;
+        state.gpr[rbp] = kOther, state.gpr[rax] = kPml4 | 5 | kKeep, state.gpr[rcx] = kPml4 | kKeep;
+    });
+    ASSERT_EQ(machine.run(), Ended::halted);
+    EXPECT_EQ(machine.cpu.state().gpr[r9], 1u);
+    EXPECT_EQ(machine.cpu.state().gpr[rax], 2u);
 }
 
 TEST_F(TlbUse, AReadLeavesThePageCleanAndAWriteMakesItDirty) {

@@ -1,9 +1,9 @@
 // What translated code keeps beside the architectural state, in the processor so that one base register reaches it.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "base/address.h"
 
@@ -17,7 +17,8 @@ struct JumpEntry {
 };
 
 struct TranslatedState {
-    static constexpr std::uint32_t kJumpEntries = 2048;
+    static constexpr std::uint32_t kJumpEntries = 4096;
+    static constexpr unsigned kShelves = 8;
 
     std::uint64_t page_address{0};  ///< linear address of the page that the running block lies in
     std::uint64_t temporary{0};
@@ -26,26 +27,57 @@ struct TranslatedState {
     std::uint64_t xmm_loaded{0};  ///< 1 while the guest's XMM registers are in the host's
     void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
     std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view
-    std::array<bool, 2> used{true, true};
-    std::array<std::array<bool, 1024>, 2> pages{};  ///< pages that may have an entry, by hash
+    std::array<std::vector<std::uint16_t>, 2> used;            ///< slots that may hold an entry
+    std::array<std::array<bool, 1024>, 2> pages{};             ///< pages that may have an entry, by hash
+    std::array<std::vector<JumpEntry>, kShelves> shelves;      ///< of address spaces that do not run (the user's view)
 
-    TranslatedState() { forget_view(0), forget_view(1); }
+    TranslatedState() {
+        for (auto& view : jumps)
+            for (std::size_t i = 0; i < kJumpEntries; ++i) view[i] = {i ^ 1, nullptr};
+    }
 
     static std::size_t jump_index(std::uint64_t rip) { return rip & (kJumpEntries - 1); }
     void remember(unsigned view, std::uint64_t rip, void const* code) {
-        jumps[view][jump_index(rip)] = {rip, code};
-        pages[view][rip >> kPageShift & 1023] = used[view] = true;
+        std::size_t const index = jump_index(rip);
+        JumpEntry& entry = jumps[view][index];
+        if (entry.code == nullptr) used[view].push_back(static_cast<std::uint16_t>(index));
+        entry = {rip, code};
+        pages[view][rip >> kPageShift & 1023] = true;
     }
     void forget_view(unsigned view) {
-        if (!used[view]) return;
-        used[view] = false;
-        for (std::size_t i = 0; i < kJumpEntries; ++i) jumps[view][i] = {i ^ 1, nullptr};
+        if (used[view].empty()) return;
+        for (std::uint16_t const index : used[view]) forget(view, index);
+        used[view].clear();
         pages[view].fill(false);
     }
     void forget_page(std::uint64_t address) {
-        for (unsigned view = 0; view < 2; ++view)
-            if (pages[view][address >> kPageShift & 1023]) forget_view(view);
+        for (unsigned view = 0; view < 2; ++view) {
+            if (!pages[view][address >> kPageShift & 1023]) continue;
+            std::erase_if(used[view], [&](std::uint16_t index) {
+                bool const hit = jumps[view][index].rip >> kPageShift == address >> kPageShift;
+                if (hit) forget(view, index);
+                return hit;
+            });
+        }
     }
+    /// Everything, that of other address spaces included.
+    void forget_all() {
+        forget_view(0), forget_view(1);
+        for (auto& shelf : shelves) shelf.clear();
+    }
+    /// The user's view goes to a shelf, or comes back from it.
+    void shelve(unsigned number) {
+        shelves[number].clear();
+        for (std::uint16_t const index : used[0]) shelves[number].push_back(jumps[0][index]);
+        forget_view(0);
+    }
+    void unshelve(unsigned number) {
+        for (JumpEntry const& entry : shelves[number]) remember(0, entry.rip, entry.code);
+        shelves[number].clear();
+    }
+
+  private:
+    void forget(unsigned view, std::size_t index) { jumps[view][index] = {index ^ 1, nullptr}; }
 };
 
 }  // namespace backplane

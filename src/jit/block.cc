@@ -12,6 +12,7 @@
 #include "cpu/deferred_flags.h"
 #include "cpu/translated_state.h"
 #include "jit/effects.h"
+#include "mmu/tlb.h"
 
 namespace backplane::jit {
 
@@ -362,9 +363,9 @@ class Emitter : public Xbyak::CodeGenerator {
         stub.alignment = alignment;
         std::int32_t const table = write ? o_.write_tlb[view_] : o_.read_tlb[view_];
         mov(r10, r9);
-        shr(r10, 8);
+        shr(r10, kPageShift - 4);  // an entry has 16 bytes
         mov(r11, r9);
-        and_(r10d, 0x3ff0);
+        and_(r10d, (TlbSet::kEntries - 1) << 4);
         sub(r11, qword[r15 + r10 + table]);
         if (alignment) {
             test(r9d, 15);

@@ -504,8 +504,7 @@ void Translator::forget_all() {
     calls_.clear();
     wanted_link_ = nullptr;
     ++counters_.flushes;
-    JitRuntime::state(cpu_).forget_view(0);
-    JitRuntime::state(cpu_).forget_view(1);
+    JitRuntime::state(cpu_).forget_all();
 }
 
 void Translator::page_unmapped(std::uint64_t address) { JitRuntime::state(cpu_).forget_page(address); }

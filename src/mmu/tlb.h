@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/address.h"
 
@@ -25,56 +26,152 @@ struct ExecuteTlbEntry {
 };
 
 /// Direct-mapped table of Entry; an empty slot holds the tag of a page that indexes another slot, so it never matches.
+/// It keeps lists of the slots that were used, one for global and one for other entries, so that emptying it costs what
+/// it holds and not what it could hold.
 template <typename Entry, std::size_t Size>
 class TlbTable {
   public:
-    TlbTable() { flush(); }
-    [[nodiscard]] Entry& slot(std::uint64_t address) { return entries_[address >> kPageShift & (Size - 1)]; }
+    static constexpr std::size_t kSize = Size;
+    static_assert(Size <= 0x8000, "list entries have 16 bits");
+
+    TlbTable() {
+        for (std::size_t i = 0; i < Size; ++i) drop(i);
+    }
+    [[nodiscard]] Entry& slot(std::uint64_t address) { return entries_[index_of(address)]; }
     void insert(std::uint64_t address, std::uint64_t value, bool global) {
-        std::size_t const index = address >> kPageShift & (Size - 1);
+        std::size_t const index = index_of(address);
         entries_[index] = {address & ~kPageMask, value};
-        global_[index] = global;
-        used_ = true;
+        std::uint8_t const listed = global ? kListedGlobal : kListedLocal;
+        if ((marks_[index] & listed) == 0) (global ? globals_ : locals_).push_back(static_cast<std::uint16_t>(index));
+        marks_[index] = static_cast<std::uint8_t>((marks_[index] & ~kGlobal) | listed | (global ? kGlobal : 0));
     }
     void flush() {
-        if (!used_) return;
-        for (std::size_t i = 0; i < Size; ++i) drop(i);
-        used_ = false;
+        for (auto* const list : {&globals_, &locals_}) {
+            for (std::uint16_t const index : *list) drop(index), marks_[index] = 0;
+            list->clear();
+        }
     }
     void flush_non_global() {
-        if (!used_) return;
-        for (std::size_t i = 0; i < Size; ++i)
-            if (!global_[i]) drop(i);
+        for (std::uint16_t const index : locals_) {
+            if ((marks_[index] & kGlobal) == 0) drop(index);
+            marks_[index] &= static_cast<std::uint8_t>(~kListedLocal);
+        }
+        locals_.clear();
+    }
+    /// flush_non_global(), with a copy of what is lost.
+    void shelve(std::vector<Entry>& shelf) {
+        for (std::uint16_t const index : locals_)
+            if ((marks_[index] & kGlobal) == 0 && !is_empty(index)) shelf.push_back(entries_[index]);
+        flush_non_global();
+    }
+    /// Empties the shelf into the table.
+    void unshelve(std::vector<Entry>& shelf) {
+        for (Entry const& entry : shelf) insert(entry.tag, value_of(entry), false);
+        shelf.clear();
     }
     /// True when the page of `address` is here as a global one.
     [[nodiscard]] bool holds_global(std::uint64_t address) const {
-        std::size_t const index = address >> kPageShift & (Size - 1);
-        return entries_[index].tag == (address & ~kPageMask) && global_[index];
+        std::size_t const index = index_of(address);
+        return entries_[index].tag == (address & ~kPageMask) && (marks_[index] & kGlobal) != 0;
     }
     void flush_page(std::uint64_t address) {
-        std::size_t const index = address >> kPageShift & (Size - 1);
+        std::size_t const index = index_of(address);
         if (entries_[index].tag == (address & ~kPageMask)) drop(index);
     }
-    /// Forgets every entry whose value, for its own page, equals `value_of_page` (used to find aliases of a frame).
     template <typename Predicate>
     void flush_if(Predicate&& predicate) {
-        for (std::size_t i = 0; i < Size; ++i)
-            if (predicate(entries_[i])) drop(i);
+        for (auto const* const list : {&globals_, &locals_})
+            for (std::uint16_t const index : *list)
+                if (predicate(entries_[index])) drop(index);
     }
 
   private:
+    static constexpr std::uint8_t kGlobal = 1, kListedGlobal = 2, kListedLocal = 4;
+
+    [[nodiscard]] static std::size_t index_of(std::uint64_t address) { return address >> kPageShift & (Size - 1); }
+    [[nodiscard]] bool is_empty(std::size_t index) const { return index_of(entries_[index].tag) != index; }
+    static std::uint64_t value_of(TlbEntry const& entry) { return entry.addend; }
+    static std::uint64_t value_of(ExecuteTlbEntry const& entry) { return entry.page_address; }
     void drop(std::size_t index) { entries_[index] = {(index ^ 1) << kPageShift, 0}; }
 
     std::array<Entry, Size> entries_;
-    std::array<bool, Size> global_{};
-    bool used_{true};
+    std::array<std::uint8_t, Size> marks_{};
+    std::vector<std::uint16_t> globals_, locals_;  // may name slots that were emptied since
+};
+
+/// The write table, which also finds an entry by the host page that it leads to: pages that get code lose theirs.
+template <std::size_t Size>
+class WriteTlbTable : public TlbTable<TlbEntry, Size> {
+    using Base = TlbTable<TlbEntry, Size>;
+
+  public:
+    void insert(std::uint64_t address, std::uint64_t addend, bool global) {
+        Base::insert(address, addend, global);
+        note((address & ~kPageMask) + addend, address);
+    }
+    void unshelve(std::vector<TlbEntry>& shelf) {
+        for (TlbEntry const& entry : shelf) insert(entry.tag, entry.addend, false);
+        shelf.clear();
+    }
+    void flush() {
+        Base::flush();
+        by_host_.fill(0);
+    }
+    /// Forgets every entry that leads to the page at this host address.
+    void flush_host_page(std::uint64_t host) {
+        std::uint64_t& known = by_host_[hash(host)];
+        if (known == 0) return;
+        if (known != kSeveral) {
+            TlbEntry const entry = this->slot(known);
+            if (host_of(entry) == host) this->flush_page(entry.tag), known = 0;
+            return;
+        }
+        std::uint64_t others = 0;
+        this->flush_if([&](TlbEntry const& entry) {
+            if (host_of(entry) == host) return true;
+            if (hash(host_of(entry)) == hash(host)) others = joined(others, entry.tag | kNamed);
+            return false;
+        });
+        known = others;
+    }
+
+  private:
+    static constexpr std::uint64_t kNamed = 1, kSeveral = 2;
+    static constexpr std::size_t kHosts = 1024;
+
+    static std::uint64_t host_of(TlbEntry const& entry) { return entry.tag + entry.addend; }
+    static std::size_t hash(std::uint64_t host) { return (host >> kPageShift ^ host >> 22) & (kHosts - 1); }
+    static std::uint64_t joined(std::uint64_t known, std::uint64_t page) {
+        return known == 0 || known == page ? page : kSeveral;
+    }
+    void note(std::uint64_t host, std::uint64_t address) {
+        std::uint64_t& known = by_host_[hash(host)];
+        bool const named = (known & kNamed) != 0;
+        TlbEntry const& entry = this->slot(known);
+        bool const gone = named && ((entry.tag | kNamed) != known || hash(host_of(entry)) != hash(host));
+        known = joined(gone ? 0 : known, (address & ~kPageMask) | kNamed);
+    }
+
+    std::array<std::uint64_t, kHosts> by_host_{};  // by hash: 0, the address of the one entry | kNamed, or kSeveral
+};
+
+/// Entries of one view that were taken out of the tables while another address space runs.
+struct TlbShelf {
+    std::vector<TlbEntry> read, write;
+    std::vector<ExecuteTlbEntry> execute;
+
+    void clear() { read.clear(), write.clear(), execute.clear(); }
+    void drop_host_page(std::uint64_t host) {
+        std::erase_if(write, [&](TlbEntry const& entry) { return entry.tag + entry.addend == host; });
+    }
 };
 
 /// One view of the address space.
 struct TlbSet {
-    TlbTable<TlbEntry, 1024> read;
-    TlbTable<TlbEntry, 1024> write;
-    TlbTable<ExecuteTlbEntry, 256> execute;
+    static constexpr std::size_t kEntries = 4096;
+    TlbTable<TlbEntry, kEntries> read;
+    WriteTlbTable<kEntries> write;
+    TlbTable<ExecuteTlbEntry, 1024> execute;
 
     /// To be told before an insert: a large page fills the tables in pieces of 4 KiB, all of which one INVLPG drops.
     void note_page_size(std::uint64_t address, unsigned page_bits) {
@@ -86,6 +183,15 @@ struct TlbSet {
         large_.fill(false), huge_.fill(false);
     }
     void flush_non_global() { read.flush_non_global(), write.flush_non_global(), execute.flush_non_global(); }
+    /// Non-global entries go to the shelf, or come back from it.
+    void shelve(TlbShelf& shelf) { read.shelve(shelf.read), write.shelve(shelf.write), execute.shelve(shelf.execute); }
+    void unshelve(TlbShelf& shelf) {
+        read.unshelve(shelf.read), write.unshelve(shelf.write), execute.unshelve(shelf.execute);
+    }
+    /// Pieces of a large page may be here around `address`, so that INVLPG drops more than its page.
+    [[nodiscard]] bool may_be_large(std::uint64_t address) const {
+        return huge_[huge_slot(address)] || large_[large_slot(address)];
+    }
     /// INVLPG: the page of `address`, whatever its size ([SDM3A] 4.10.4.1).
     void flush_page(std::uint64_t address) {
         if (huge_[huge_slot(address)]) return flush();
