@@ -60,7 +60,7 @@ bool Cpu::write_cr4(std::uint64_t value) {
     constexpr std::uint64_t kKnown = cr4::kTimeStampDisable | cr4::kDebuggingExtensions | cr4::kPageSizeExtensions |
                                      cr4::kPhysicalAddressExtension | cr4::kMachineCheck | cr4::kGlobalPages |
                                      cr4::kPerformanceCounters | cr4::kFxsave | cr4::kSimdExceptions |
-                                     cr4::kUserModeInstructionPrevention | cr4::kFsgsbase | cr4::kPcid | cr4::kSmep | cr4::kSmap;
+                                     cr4::kUserModeInstructionPrevention | cr4::kFsgsbase | cr4::kPcid | cr4::kXsave | cr4::kSmep | cr4::kSmap;
     if ((value & ~kKnown) != 0) return fault(ExceptionVector::general_protection);
     if (long_mode_active() && (value & cr4::kPhysicalAddressExtension) == 0) return fault(ExceptionVector::general_protection);
     std::uint64_t const changes = state_.cr4 ^ value;
@@ -73,6 +73,16 @@ bool Cpu::write_cr4(std::uint64_t value) {
     constexpr std::uint64_t kTranslation = kTables | cr4::kSmap | cr4::kPcid;
     if ((changes & kTranslation) != 0) flush_tlb();
     state_.cr4 = value;
+    mode_changed();
+    return true;
+}
+
+// [SDM2C] XSETBV: x87 is always there, and AVX not without SSE.
+bool Cpu::write_xcr0(std::uint64_t value) {
+    bool const has_x87 = (value & xcr0::kX87) != 0;
+    bool const avx_alone = (value & (xcr0::kSse | xcr0::kAvx)) == xcr0::kAvx;
+    if (!has_x87 || avx_alone || (value & ~state_components()) != 0) return fault(ExceptionVector::general_protection);
+    state_.xcr0 = value;
     mode_changed();
     return true;
 }

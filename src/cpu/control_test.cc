@@ -55,10 +55,10 @@ TEST(ControlRegisters, RefuseWhatTheManualForbids) {
         {"0f22d8", bit(63), false},
         {"0f22e0", cr4, true},
         {"0f22e0", cr4 & ~cr4::kPhysicalAddressExtension, false},
-        {"0f22e0", cr4 | cr4::kXsave, false},  // not announced
-        {"0f22e0", cr4 | bit(12), false},      // LA57
-        {"0f22e0", cr4 | bit(13), false},      // VMXE
-        {"0f22e0", cr4 | bit(22), false},      // PKE
+        {"0f22e0", cr4 | cr4::kXsave, true},
+        {"0f22e0", cr4 | bit(12), false},  // LA57
+        {"0f22e0", cr4 | bit(13), false},  // VMXE
+        {"0f22e0", cr4 | bit(22), false},  // PKE
         {"0f22e0", cr4 | bit(40), false},
         {"0f22e0", cr4 | cr4::kMachineCheck | cr4::kSmep | cr4::kGlobalPages, true},
         {"440f22c0", 15, true},
@@ -196,7 +196,7 @@ constexpr Feature kFeatures[] = {
     {"MOVBE", 1, 2, 22, "0f38f003"},
     {"POPCNT", 1, 2, 23, "f30fb8c0"},
     {"AES", 1, 2, 25, "660f38dcc0"},
-    {"XSAVE", 1, 2, 26, "0f01d0"},
+    {"XSAVE", 1, 2, 26, "31c9 0f01d0"},
     {"AVX", 1, 2, 28, "c5f857c0"},
     {"F16C", 1, 2, 29, "c4e27913c0"},
     {"RDRAND", 1, 2, 30, "0fc7f0"},
@@ -232,11 +232,12 @@ TEST_P(Announced, OnlyWhatDecodes) {
     Feature const& feature = GetParam();
     TestMachine machine;
     bool const announced = (machine.cpu.cpuid(feature.leaf, 0)[feature.reg] >> feature.bit & 1) != 0;
-    auto const vector = raised(feature.code, [](CpuState& state) {
+    auto const vector = raised(feature.code, [&](CpuState& state) {
         state.gpr[rbx] = kData;
         state.gpr[rax] = kData;
         state.gpr[rcx] = 0x10;
-        state.cr4 |= cr4::kFsgsbase;
+        state.cr4 |= cr4::kFsgsbase | cr4::kXsave;
+        state.xcr0 = machine.cpu.state_components();
         state.lstar = kUserCode;
     });
     bool const is_ignored_prefix = !announced && std::string{feature.name} == "LZCNT";

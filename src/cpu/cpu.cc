@@ -15,7 +15,8 @@ Cpu::Cpu(Parts const& parts)
       apic_{parts.apic},
       traces_{parts.traces},
       instructions_per_second_{parts.instructions_per_second},
-      random_state_{parts.random_seed} {
+      random_state_{parts.random_seed},
+      model_{parts.model} {
     bus_.memory().map().add_observer(*this);
     apic_.set_wake_flag(&attention_);
     reset();
@@ -88,6 +89,9 @@ void Cpu::mode_changed() {
     std::uint64_t const lazy_fpu = state_.cr0 & (cr0::kEmulation | cr0::kTaskSwitched);
     x87_blocked_ = lazy_fpu != 0;
     simd_blocked_ = lazy_fpu != 0 || (state_.cr4 & cr4::kFxsave) == 0;
+    constexpr std::uint64_t kAvxComponents = xcr0::kSse | xcr0::kAvx;
+    bool const has_avx = !real_addressing() && (state_.cr4 & cr4::kXsave) != 0 && (state_.xcr0 & kAvxComponents) == kAvxComponents;
+    avx_blocked_ = !has_avx || (state_.cr0 & cr0::kTaskSwitched) != 0;
 }
 
 // --- addresses ----------------------------------------------------------------------------------------------------

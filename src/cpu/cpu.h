@@ -17,6 +17,7 @@
 #include "bus/bus.h"
 #include "clock/machine_clock.h"
 #include "clock/time_stamp_counter.h"
+#include "cpu/cpu_model.h"
 #include "cpu/debug_points.h"
 #include "cpu/deferred_flags.h"
 #include "cpu/exception.h"
@@ -83,6 +84,7 @@ class Cpu final : public TranslationObserver {
         TraceCache& traces;
         std::uint64_t instructions_per_second;
         std::uint64_t random_seed;
+        CpuModel model{widest_cpu_model()};
     };
     explicit Cpu(Parts const& parts);
     ~Cpu() override;
@@ -337,13 +339,22 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] bool write_cr0(std::uint64_t value);
     [[nodiscard]] bool write_cr3(std::uint64_t value);
     [[nodiscard]] bool write_cr4(std::uint64_t value);
+    [[nodiscard]] bool write_xcr0(std::uint64_t value);
+    /// The state components that this processor has, as bits of XCR0.
+    [[nodiscard]] std::uint64_t state_components() const {
+        return xcr0::kX87 | xcr0::kSse | (model_ == CpuModel::avx2 ? xcr0::kAvx : 0);
+    }
 
     // --- vectors and floating point -------------------------------------------------------------------------------
     /// False when SSE instructions raise #UD or #NM now (CR0.EM, CR0.TS, CR4.OSFXSR); see raise_simd_unavailable().
     [[nodiscard]] bool simd_ok() const { return !simd_blocked_; }
+    /// False when VEX-encoded vector instructions raise #UD or #NM now (mode, CR4.OSXSAVE, XCR0, CR0.TS); see
+    /// raise_avx_unavailable().
+    [[nodiscard]] bool avx_ok() const { return !avx_blocked_; }
     /// False when x87 and MMX instructions raise #NM (or, MMX with CR0.EM, #UD) now.
     [[nodiscard]] bool x87_ok() const { return !x87_blocked_; }
     [[nodiscard]] Xmm& xmm(std::uint8_t number) { return state_.xmm[number]; }
+    [[nodiscard]] Xmm& ymm_high(std::uint8_t number) { return state_.ymm_high[number]; }
     [[nodiscard]] X87State& x87() { return state_.x87; }
     /// The raw state, for system instructions and the engine. Lazy parts (rip, arithmetic flags, GPRs) are not in it.
     [[nodiscard]] CpuState& raw_state() { return state_; }
@@ -559,6 +570,7 @@ class Cpu final : public TranslationObserver {
     bool device_touched_{false};
     bool non_canonical_{false};
     bool simd_blocked_{true};
+    bool avx_blocked_{true};
     bool x87_blocked_{false};
     Fault pending_{};
 
@@ -576,6 +588,7 @@ class Cpu final : public TranslationObserver {
     TraceCache& traces_;
     std::uint64_t instructions_per_second_;
     std::uint64_t random_state_;
+    CpuModel model_;
 
     std::uint64_t quota_{0};
     std::uint64_t instructions_{0};              // retired, up to the last run's end

@@ -26,7 +26,7 @@ constexpr std::uint32_t kLeaf1Edx = bit(0) /* FPU */ | bit(2) /* DE */ | bit(3) 
                                     bit(15) /* CMOV */ | bit(16) /* PAT */ | bit(17) /* PSE36 */ | bit(19) /* CLFSH */ |
                                     bit(23) /* MMX */ | bit(24) /* FXSR */ | bit(25) /* SSE */ | bit(26) /* SSE2 */;
 constexpr std::uint32_t kLeaf1Ecx = bit(13) /* CX16 */ | bit(17) /* PCID */ | bit(21) /* x2APIC */ | bit(23) /* POPCNT */ |
-                                    bit(24) /* TSC-deadline */ | bit(30) /* RDRAND */ | bit(31) /* hypervisor */;
+                                    bit(24) /* TSC-deadline */ | bit(26) /* XSAVE */ | bit(30) /* RDRAND */ | bit(31) /* hypervisor */;
 constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(7) /* SMEP */ | bit(9) /* ERMS */ | bit(10) /* INVPCID */ |
                                     bit(18) /* RDSEED */ | bit(20) /* SMAP */;
 constexpr std::uint32_t kLeaf7Ecx = bit(2) /* UMIP */;
@@ -51,6 +51,20 @@ Leaf brand(unsigned part) {
     return leaf;
 }
 
+/// Leaf 0DH: the areas of XSAVE ([SDM1] 13.2).
+Leaf extended_state(std::uint32_t subleaf, std::uint64_t enabled, std::uint64_t supported) {
+    constexpr std::uint32_t kLegacyAndHeader = 576, kAvxBytes = 256;
+    auto const bytes = [](std::uint64_t components) {
+        return kLegacyAndHeader + ((components & xcr0::kAvx) != 0 ? kAvxBytes : 0);
+    };
+    switch (subleaf) {
+        case 0: return {static_cast<std::uint32_t>(supported), bytes(enabled), bytes(supported), 0};
+        case 1: return {bit(0) /* XSAVEOPT */ | bit(1) /* XSAVEC */ | bit(2) /* XGETBV 1 */, bytes(enabled), 0, 0};
+        case 2: return (supported & xcr0::kAvx) != 0 ? Leaf{kAvxBytes, kLegacyAndHeader, 0, 0} : Leaf{};
+        default: return {};
+    }
+}
+
 }  // namespace
 
 std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t subleaf) const {
@@ -62,7 +76,8 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             return out;
         }
         case 1:
-            return {kSignature, apic_.id() << 24 | 1U << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */, kLeaf1Ecx,
+            return {kSignature, apic_.id() << 24 | 1U << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */,
+                    kLeaf1Ecx | ((state_.cr4 & cr4::kXsave) != 0 ? bit(27) /* OSXSAVE */ : 0),
                     kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0)};
         case 6: return {bit(2) /* ARAT */, 0, 0, 0};
         case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx, kLeaf7Ecx, kLeaf7Edx} : Leaf{};
@@ -70,6 +85,7 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             if (subleaf == 0) return {0, 1, 1 << 8 | subleaf, apic_.id()};
             if (subleaf == 1) return {0, 1, 2 << 8 | subleaf, apic_.id()};
             return {0, 0, subleaf, apic_.id()};
+        case 0xd: return extended_state(subleaf, state_.xcr0, state_components());
         case 0x4000'0000: {
             // The paravirtual clock of KVM: without it Linux would calibrate the TSC against timers that are not there.
             char const signature[12] = {'K', 'V', 'M', 'K', 'V', 'M', 'K', 'V', 'M', 0, 0, 0};

@@ -15,7 +15,7 @@ using FxsaveImage = std::array<std::byte, 512>;
 enum class FxsaveForm : std::uint8_t { legacy, wide };
 
 namespace fxsave {
-inline constexpr std::size_t kMxcsrMask = 28;
+inline constexpr std::size_t kMxcsr = 24, kMxcsrMask = 28;
 inline constexpr std::size_t kRegisters = 32;  ///< eight x87 registers of 16 bytes, ST(0) first
 inline constexpr std::size_t kVectors = 160;   ///< XMM registers of 16 bytes
 }  // namespace fxsave

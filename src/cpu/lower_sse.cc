@@ -10,6 +10,7 @@ void lower_sse(LowerTable& table) {
     lower_sse_shuffle(table);
     lower_sse_move(table);
     lower_sse_state(table);
+    lower_xsave(table);
 }
 
 }  // namespace backplane

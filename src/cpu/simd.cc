@@ -9,6 +9,14 @@ Op const* raise_simd_unavailable(Cpu& cpu, Op const* op) {
     return cpu.raise(op, ExceptionVector::device_not_available);
 }
 
+// [SDM2A] 2.4.1: unlike legacy SSE, VEX does not look at CR0.EM and CR4.OSFXSR.
+Op const* raise_avx_unavailable(Cpu& cpu, Op const* op) {
+    CpuState const& state = cpu.raw_state();
+    constexpr std::uint64_t kNeeded = xcr0::kSse | xcr0::kAvx;
+    bool const exists = !cpu.real_addressing() && (state.cr4 & cr4::kXsave) != 0 && (state.xcr0 & kNeeded) == kNeeded;
+    return cpu.raise(op, exists ? ExceptionVector::device_not_available : ExceptionVector::invalid_opcode);
+}
+
 Op const* raise_mmx_unavailable(Cpu& cpu, Op const* op) {
     if ((cpu.raw_state().cr0 & cr0::kEmulation) != 0) return cpu.raise(op, ExceptionVector::invalid_opcode);
     if ((cpu.raw_state().cr0 & cr0::kTaskSwitched) != 0) return cpu.raise(op, ExceptionVector::device_not_available);

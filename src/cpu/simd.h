@@ -24,6 +24,7 @@ struct Operand {
 
 /// #UD or #NM, as CR0 and CR4 say ([SDM3A] tables 2-3 and 13-1).
 [[nodiscard, gnu::cold]] Op const* raise_simd_unavailable(Cpu& cpu, Op const* op);
+[[nodiscard, gnu::cold]] Op const* raise_avx_unavailable(Cpu& cpu, Op const* op);
 [[nodiscard, gnu::cold]] Op const* raise_mmx_unavailable(Cpu& cpu, Op const* op);
 
 // --- registers ----------------------------------------------------------------------------------------------------
@@ -243,5 +244,7 @@ void lower_sse_integer(LowerTable& table);
 void lower_sse_shuffle(LowerTable& table);
 void lower_sse_move(LowerTable& table);
 void lower_sse_state(LowerTable& table);
+void lower_xsave(LowerTable& table);
+void lower_avx(LowerTable& table);
 
 }  // namespace backplane

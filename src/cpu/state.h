@@ -49,6 +49,11 @@ inline constexpr std::uint64_t kSyscall = 1 << 0, kLongModeEnable = 1 << 8, kLon
                                kNoExecute = 1 << 11, kFastFxsave = 1 << 14;
 }
 
+namespace xcr0 {
+/// State components ([SDM1] 13.1).
+inline constexpr std::uint64_t kX87 = 1 << 0, kSse = 1 << 1, kAvx = 1 << 2;
+}
+
 namespace dr6 {
 inline constexpr std::uint64_t kBreakpoints = 15, kRegisterAccess = 1 << 13, kSingleStep = 1 << 14, kTaskSwitch = 1 << 15;
 }
@@ -56,7 +61,7 @@ namespace dr7 {
 inline constexpr std::uint64_t kGeneralDetect = 1 << 13;
 }
 
-/// 16 bytes as one register; AVX's upper halves come with AVX.
+/// 16 bytes of a vector register.
 struct alignas(16) Xmm {
     std::array<std::uint64_t, 2> words{};
     bool operator==(Xmm const&) const = default;
@@ -101,6 +106,7 @@ struct CpuState {
     std::uint64_t dr7{0x400};
     X87State x87{};
     std::array<Xmm, 16> xmm{};
+    std::array<Xmm, 16> ymm_high{};  ///< bits 255:128: apart, as XSAVE has them, so that SSE alone does not touch them
     std::uint32_t mxcsr{0x1f80};
 
     // Model-specific registers that instructions use directly; the rest is in cpu/msr.

@@ -1,0 +1,16 @@
+// Which of our processors a guest gets: one, less what the host cannot carry out (docs/design/cpu-model.md).
+#pragma once
+
+#include <cstdint>
+
+namespace backplane {
+
+enum class CpuModel : std::uint8_t {
+    avx2,  ///< everything
+    sse,   ///< without AVX, AVX2, FMA and F16C
+};
+
+/// The widest model whose instructions this host has.
+[[nodiscard]] CpuModel widest_cpu_model();
+
+}  // namespace backplane
