@@ -380,6 +380,7 @@ class Emitter : public Xbyak::CodeGenerator {
 
     // --- entry and exits ------------------------------------------------------------------------------------------
     void emit_entry() {
+        if (request_.trace.second_page != Trace::kNoPage) check_second_page();
         sub(state64(o_.remaining), request_.trace.count);
         jb(no_quota_, T_NEAR);
         for (Instruction const& at : instructions_) {
@@ -390,6 +391,20 @@ class Emitter : public Xbyak::CodeGenerator {
             break;
         }
         L(xmm_ready_);
+    }
+    /// An instruction that reaches into the next page: that one must be mapped where it was when the code was made.
+    void check_second_page() {
+        std::int32_t const table = o_.execute_tlb[view_];
+        mov(r9, state64(o_.page_address));
+        add(r9, static_cast<std::uint32_t>(kPageBytes));
+        mov(r10, r9);
+        shr(r10, kPageShift - 4);  // an entry has 16 bytes
+        and_(r10d, (TlbSet::kExecuteEntries - 1) << 4);
+        cmp(r9, qword[r15 + r10 + table]);
+        jne(second_page_unknown_, T_NEAR);
+        mov(r11, request_.trace.second_page);
+        cmp(r11, qword[r15 + r10 + (table + 8)]);
+        jne(second_page_unknown_, T_NEAR);
     }
     /// To an address at a known distance from the page's start; pending flags are written down already.
     void exit_direct(std::int64_t offset) {
@@ -461,6 +476,12 @@ class Emitter : public Xbyak::CodeGenerator {
             mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
             call(request_.thunks.load_xmm);
             jmp(xmm_ready_, T_NEAR);
+        }
+        if (request_.trace.second_page != Trace::kNoPage) {
+            L(second_page_unknown_);
+            mov(r9, state64(o_.page_address));
+            add(r9, page_offset_);
+            jmp(request_.thunks.exit_dispatch, T_NEAR);
         }
         L(no_quota_);
         add(state64(o_.remaining), request_.trace.count);
@@ -1048,7 +1069,7 @@ class Emitter : public Xbyak::CodeGenerator {
     std::deque<AccessStub> access_stubs_;
     std::deque<MissStub> miss_stubs_;
     std::deque<LinkStub> link_stubs_;
-    Xbyak::Label no_quota_, load_xmm_, xmm_ready_;
+    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, xmm_ready_;
 };
 
 }  // namespace

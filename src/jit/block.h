@@ -24,6 +24,7 @@ struct Thunks {
     std::uint8_t const*
         load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
     std::uint8_t const* exit_rip;    ///< R9 = rip
+    std::uint8_t const* exit_dispatch;  ///< R9 = rip: to the dispatcher, although code for it may be there
     std::uint8_t const* exit_link;   ///< R9 = rip, R10 = Link
     std::uint8_t const* exit_alone;  ///< R10 = Op: the interpreter is to run that instruction alone
 };
@@ -31,7 +32,7 @@ struct Thunks {
 struct BlockRequest {
     Trace& trace;
     CodeView view;
-    std::span<std::uint8_t const> bytes;  ///< the guest's code, in place
+    std::span<std::uint8_t const> bytes;  ///< a copy of the guest's code
     Offsets const& offsets;
     Thunks const& thunks;
     std::deque<Link>& links;               ///< new ones are appended; addresses stay

@@ -31,6 +31,7 @@ struct Offsets {
     std::int32_t segment_bases;
     std::int32_t read_tlb[2];  ///< by view: user, supervisor
     std::int32_t write_tlb[2];
+    std::int32_t execute_tlb[2];
     std::int32_t remaining;
     std::int32_t flags_a, flags_b, flags_kind, flags_has_carry, flags_has_overflow, flags_has_zero;
     std::int32_t flags_base_carry, flags_carry, flags_overflow, flags_zero;

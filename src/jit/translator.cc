@@ -4,8 +4,10 @@
 #include <sys/mman.h>
 #include <xbyak/xbyak.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <vector>
 
 #include "bus/bus.h"
 #include "cpu/cpu.h"
@@ -34,6 +36,7 @@ class JitRuntime {
         for (unsigned view = 0; view < 2; ++view) {
             o.read_tlb[view] = at(views[view]->read.slot(0));
             o.write_tlb[view] = at(views[view]->write.slot(0));
+            o.execute_tlb[view] = at(views[view]->execute.slot(0));
             o.jumps[view] = at(cpu.translated_.jumps[view]);
         }
         o.remaining = at(cpu.remaining_);
@@ -169,8 +172,16 @@ class JitRuntime {
         state.page_address = cpu.rip_ & ~kPageMask;
     }
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
-    static ConstByteSpan code(Cpu& cpu, Trace const& trace) {
-        return cpu.bus_.memory().readable(GuestPhys{trace.address}, trace.bytes);
+    /// A copy of the trace's guest code, which may lie in two pages. Empty: a part is no RAM.
+    static std::vector<std::uint8_t> code(Cpu& cpu, Trace const& trace) {
+        std::vector<std::uint8_t> bytes(trace.bytes);
+        std::size_t const here = std::min<std::size_t>(trace.bytes, kPageBytes - (trace.address & kPageMask));
+        GuestMemory const& memory = cpu.bus_.memory();
+        auto const whole = std::as_writable_bytes(std::span{bytes});
+        bool ok = memory.read(GuestPhys{trace.address}, whole.first(here));
+        if (here != trace.bytes) ok = ok && memory.read(GuestPhys{trace.second_page}, whole.subspan(here));
+        if (!ok) bytes.clear();
+        return bytes;
     }
 };
 
@@ -220,6 +231,15 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         else
             xor_(Xbyak::util::esi, Xbyak::util::esi);
         go_on(leave, Registers::caller_saved);
+        return start;
+    }
+    /// R9 = rip; always to the dispatcher.
+    Code make_exit_dispatch(Code leave) {
+        Code const start = here();
+        mov(qword[state_ + o_.rip], address_);
+        save(kCallerSaved), save(kCalleeSaved);
+        give_up_xmm();
+        jmp(leave);
         return start;
     }
     /// To the code at rip, if the runtime knows it, else to the dispatcher. RDI and RSI are next_code()'s arguments, XMM
@@ -433,6 +453,7 @@ void Translator::make_thunks() {
     auto const enter = maker.make_enter();
     auto const leave = maker.make_return();
     thunks_.exit_rip = maker.make_exit(leave, false);
+    thunks_.exit_dispatch = maker.make_exit_dispatch(leave);
     thunks_.exit_link = maker.make_exit(leave, true);
     thunks_.slow_read = maker.make_slow(&JitRuntime::resolve_read, leave);
     thunks_.slow_write = maker.make_slow(&JitRuntime::resolve_write, leave);
@@ -449,17 +470,16 @@ void Translator::make_thunks() {
 }
 
 bool Translator::translate(Trace& trace, CodeView view) {
-    if (trace.second_page != Trace::kNoPage) return false;
     if (used_ + kMostBlockBytes > arena_bytes_) {
         full_ = true;
         return false;
     }
-    ConstByteSpan const bytes = JitRuntime::code(cpu_, trace);
-    if (bytes.size() < trace.bytes) return false;
+    std::vector<std::uint8_t> const bytes = JitRuntime::code(cpu_, trace);
+    if (bytes.empty()) return false;
     jit::BlockCode const made =
         jit::make_block({.trace = trace,
                          .view = view,
-                         .bytes = {reinterpret_cast<std::uint8_t const*>(bytes.data()), bytes.size()},
+                         .bytes = bytes,
                          .offsets = offsets_,
                          .thunks = thunks_,
                          .links = links_,

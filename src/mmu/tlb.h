@@ -171,7 +171,8 @@ struct TlbSet {
     static constexpr std::size_t kEntries = 4096;
     TlbTable<TlbEntry, kEntries> read;
     WriteTlbTable<kEntries> write;
-    TlbTable<ExecuteTlbEntry, 1024> execute;
+    static constexpr std::size_t kExecuteEntries = 1024;
+    TlbTable<ExecuteTlbEntry, kExecuteEntries> execute;
 
     /// To be told before an insert: a large page fills the tables in pieces of 4 KiB, all of which one INVLPG drops.
     void note_page_size(std::uint64_t address, unsigned page_bits) {
