@@ -457,6 +457,13 @@ class Cpu final : public TranslationObserver {
     std::optional<std::uint64_t> fetch_page(std::uint64_t address);
     void run_trace(Trace* trace);
     [[nodiscard]] bool is_hot(Trace& trace);
+    /// Host code does not check direct branches across pages, so where one might leave the canonical half it is not
+    /// used: within 2 GiB of the edge, if the last instruction may be such a branch.
+    [[nodiscard]] static bool may_leave_canonical(std::uint64_t rip, Trace const& trace) {
+        constexpr std::uint64_t kReach = (std::uint64_t{1} << 31) + kPageBytes;
+        if (is_canonical(rip + kReach) && is_canonical(rip - kReach)) [[likely]] return false;
+        return !is_canonical(rip + static_cast<std::uint64_t>(trace.ops[trace.count - 1].imm));
+    }
     Trace* scratch_copy(Trace const& trace, std::uint32_t count);
     bool take_events();
     void clock_to(std::uint64_t instructions);

@@ -135,6 +135,7 @@ std::uint32_t Cpu::count_in_segment(Trace const& trace) const {
 /// True when the trace has host code for the present view; counts towards that otherwise.
 bool Cpu::is_hot(Trace& trace) {
     CodeView const view = tlb_ == &user_tlb_ ? CodeView::user : tlb_ == &supervisor_tlb_ ? CodeView::supervisor : CodeView::other;
+    if (may_leave_canonical(rip_, trace)) [[unlikely]] return false;
     if (trace.code != nullptr) return trace.code_view == static_cast<std::uint8_t>(view);
     if (trace.uses == kGivenUp || ++trace.uses < hot_uses_ || view == CodeView::other || mode_ != CodeMode::bits64) return false;
     if (tier_->translate(trace, view)) return true;

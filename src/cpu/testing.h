@@ -13,6 +13,7 @@
 #include <array>
 #include <cctype>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -73,6 +74,11 @@ enum class Ended : std::uint8_t { halted, quota, shutdown };
 
 class TestMachine {
   public:
+    /// Gives each machine's processor a second tier; null: the interpreter alone. Set by tests/system/translate_all.cc,
+    /// with which all tests of this folder run a second time.
+    using MakeTier = std::shared_ptr<CodeTier> (*)(Cpu&);
+    static inline MakeTier make_tier = nullptr;
+
     /// `arena_bytes` for decoded code; small ones make the trace cache flush.
     explicit TestMachine(std::size_t arena_bytes = 1 << 20)
         : pool_{FramePool::create(layout::kRamBytes / kPageBytes).value()},
@@ -280,6 +286,9 @@ class TestMachine {
     LocalApic apic;
     TraceCache traces;
     Cpu cpu;
+
+  private:
+    std::shared_ptr<CodeTier> tier_{make_tier != nullptr ? make_tier(cpu) : nullptr};
 };
 
 }  // namespace backplane

@@ -156,6 +156,7 @@ class JitRuntime {
         if (page.tag != (rip & ~kPageMask)) return nullptr;
         Trace* const trace = cpu->traces_.find(page.page_address | (rip & kPageMask), CodeMode::bits64);
         if (trace == nullptr || trace->code == nullptr || cpu->remaining_ < trace->count) return nullptr;
+        if (Cpu::may_leave_canonical(rip, *trace)) return nullptr;
         unsigned const view = trace->code_view;
         if (cpu->tlb_ != (view == 0 ? &cpu->user_tlb_ : &cpu->supervisor_tlb_)) return nullptr;
         if (link != nullptr && link->physical_page == trace->address >> kPageShift) static_cast<Translator*>(cpu->tier_)->make_link(*link, *trace);
