@@ -127,6 +127,8 @@ bool is_excluded_form(Decoded const& decoded) {
         return true;
     // [SDM2] BSWAP: undefined with a 16-bit operand.
     if (instruction.mnemonic == ZYDIS_MNEMONIC_BSWAP && instruction.operand_width == 16) return true;
+    // 16-bit MOVSXD from memory reads two bytes for Intel, four for AMD.
+    if (instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD && instruction.operand_width == 16) return true;
     // 0F 0D with a register: a reserved no-operation for Intel, an undefined opcode for AMD.
     if (instruction.opcode_map == ZYDIS_OPCODE_MAP_0F && instruction.opcode == 0x0d && instruction.raw.modrm.mod == 3)
         return true;
@@ -178,6 +180,7 @@ char const* excluded_forms() {
            "forms      MOV with control and debug registers: privileged\n"
            "forms      near branches with prefix 66: truncate RIP for AMD, ignored by Intel\n"
            "forms      BSWAP of 16 bits: undefined result\n"
+           "forms      MOVSXD of 16 bits: AMD's and Intel's processors read differently much\n"
            "forms      0F 0D with a register: undefined opcode for AMD, reserved no-operation for Intel\n";
 }
 

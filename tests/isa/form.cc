@@ -20,6 +20,8 @@ bool encoded_in(Decoded const& decoded, ZydisOperandEncoding encoding) {
     return std::ranges::any_of(decoded.all(), [&](auto const& operand) { return operand.encoding == encoding; });
 }
 
+bool is_vex(Decoded const& decoded) { return decoded.instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX; }
+
 std::string with_bits(std::string kind, ZydisDecodedOperand const& operand) {
     kind += std::to_string(operand.size);
     return kind;
@@ -41,6 +43,8 @@ std::string operand_name(ZydisDecodedOperand const& operand) {
     switch (ZydisRegisterGetClass(operand.reg.value)) {
         case ZYDIS_REGCLASS_XMM:
             return "xmm";
+        case ZYDIS_REGCLASS_YMM:
+            return "ymm";
         case ZYDIS_REGCLASS_MMX:
             return "mm";
         case ZYDIS_REGCLASS_X87:
@@ -66,8 +70,8 @@ std::string form_name(Decoded const& decoded) {
         separator = ", ";
     }
     static constexpr char const* kMaps[] = {"", "0f", "0f38", "0f3a"};
-    char opcode[24];
-    std::snprintf(opcode, sizeof opcode, " [%s%02x", kMaps[decoded.instruction.opcode_map & 3],
+    char opcode[32];
+    std::snprintf(opcode, sizeof opcode, " [%s%s%02x", is_vex(decoded) ? "vex " : "", kMaps[decoded.instruction.opcode_map & 3],
                   decoded.instruction.opcode);
     name += opcode;
     bool const has_modrm = (decoded.instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
@@ -85,13 +89,22 @@ struct Bytes {
 constexpr std::uint8_t kModMemory = 0, kModRegister = 3;
 constexpr std::uint8_t kPlainBase = 3;  // rbx: neither SIB nor RIP-relative
 
-Bytes encode(Form const& form, unsigned mod, unsigned reg, unsigned rm) {
-    Bytes bytes;
+void push_legacy_prefixes(Form const& form, Bytes& bytes) {
     for (auto const prefix : form.prefixes) bytes.push(prefix);
     if (form.rex_w) bytes.push(0x48);
     if (form.map != 0) bytes.push(0x0f);
     if (form.map == 2) bytes.push(0x38);
     if (form.map == 3) bytes.push(0x3a);
+}
+
+Bytes encode(Form const& form, unsigned mod, unsigned reg, unsigned rm) {
+    Bytes bytes;
+    if (form.vex) {
+        auto const vex = vex_prefix(form, 0, 15);
+        for (auto const byte : vex) bytes.push(byte);
+    } else {
+        push_legacy_prefixes(form, bytes);
+    }
     bytes.push(form.opcode);
     bytes.push(mod << 6 | reg << 3 | rm);
     bytes.count = 15;  // zeros as displacement and immediate
@@ -103,6 +116,7 @@ class Enumeration {
     explicit Enumeration(std::function<bool(Decoded const&)> const& wanted) : wanted_{wanted} {}
 
     void try_opcode(Form form) {
+        form.uses_vvvv = false;
         for (unsigned reg = 0; reg < 8; ++reg) {
             if (!try_bytes(form, kModMemory, reg, kPlainBase)) return;
             for (unsigned rm = 0; rm < 8; ++rm) try_bytes(form, kModRegister, reg, rm);
@@ -119,7 +133,8 @@ class Enumeration {
         bool const has_modrm = (instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
         // A byte after the prefixes that is a prefix itself is no opcode.
         if (instruction.opcode != form.opcode || instruction.opcode_map != form.map) return has_modrm;
-        if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || !wanted_(decoded)) return has_modrm;
+        bool const same_encoding = form.vex ? is_vex(decoded) : instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+        if (!same_encoding || !wanted_(decoded)) return has_modrm;
         std::uint64_t const key = form_key(decoded);
         if (!seen_.insert(key).second) return has_modrm;
         Form found = form;
@@ -133,6 +148,7 @@ class Enumeration {
         found.reg = static_cast<std::uint8_t>(reg);
         found.fixed_rm = has_modrm && mod == kModRegister && !encoded_in(decoded, ZYDIS_OPERAND_ENCODING_MODRM_RM);
         found.rm = static_cast<std::uint8_t>(rm);
+        found.uses_vvvv = encoded_in(decoded, ZYDIS_OPERAND_ENCODING_NDSNDD);
         forms_.push_back(std::move(found));
         return has_modrm;
     }
@@ -156,6 +172,7 @@ std::uint64_t form_key(Decoded const& decoded) {
     mix(instruction.mnemonic);
     mix(instruction.opcode_map);
     mix(instruction.opcode);
+    mix(is_vex(decoded));
     mix(instruction.attributes &
         (ZYDIS_ATTRIB_HAS_LOCK | ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE));
     if ((instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0) {
@@ -189,7 +206,29 @@ std::vector<Form> enumerate_forms(std::function<bool(Decoded const&)> const& wan
             enumeration.try_opcode(std::move(form));
         }
     }
+    // VEX: the maps 0F, 0F38 and 0F3A, each with the four values of pp.
+    static std::vector<std::vector<std::uint8_t>> const kVexPrefixes = {{}, {0x66}, {0xf3}, {0xf2}};
+    for (auto const& prefixes : kVexPrefixes) {
+        for (unsigned code = 1 << 8; code < 4 * 4 * 256; ++code) {
+            if ((code >> 8 & 3) == 0) continue;
+            Form form{};
+            form.prefixes = prefixes;
+            form.vex = true;
+            form.rex_w = (code & 0x400) != 0;
+            form.vex_long = (code & 0x800) != 0;
+            form.map = code >> 8 & 3;
+            form.opcode = static_cast<std::uint8_t>(code);
+            enumeration.try_opcode(std::move(form));
+        }
+    }
     return enumeration.take();
+}
+
+std::array<std::uint8_t, 3> vex_prefix(Form const& form, unsigned rex, unsigned vvvv_inverted) {
+    unsigned const first = form.prefixes.empty() ? 0 : form.prefixes.front();
+    unsigned const pp = first == 0x66 ? 1 : first == 0xf3 ? 2 : first == 0xf2 ? 3 : 0;
+    return {0xc4, static_cast<std::uint8_t>((~rex & 7) << 5 | form.map),
+            static_cast<std::uint8_t>((form.rex_w ? 0x80 : 0) | vvvv_inverted << 3 | (form.vex_long ? 4 : 0) | pp)};
 }
 
 }  // namespace backplane::isa

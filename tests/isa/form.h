@@ -3,6 +3,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -32,6 +33,9 @@ struct Form {
     std::vector<std::uint8_t> prefixes;
     bool rex_w;
     std::uint8_t map;  ///< 0 none, 1 0F, 2 0F38, 3 0F3A
+    bool vex;          ///< the one prefix, if any, is in VEX.pp
+    bool vex_long;     ///< VEX.L
+    bool uses_vvvv;    ///< else VEX.vvvv must be all ones
     std::uint8_t opcode;
     bool has_modrm;
     bool memory;  ///< ModRM.mod != 3
@@ -43,6 +47,9 @@ struct Form {
 
 /// The key of an instruction's form.
 [[nodiscard]] std::uint64_t form_key(Decoded const& decoded);
+
+/// The three bytes of a form's VEX prefix ([SDM2A] 2.3.5): `rex` has REX.RXB, not inverted.
+[[nodiscard]] std::array<std::uint8_t, 3> vex_prefix(Form const& form, unsigned rex, unsigned vvvv_inverted);
 
 /// All forms of 64-bit mode for which `wanted` answers yes, found by going through the opcode space.
 [[nodiscard]] std::vector<Form> enumerate_forms(std::function<bool(Decoded const&)> const& wanted);

@@ -31,10 +31,14 @@ class Assembler {
         bytes_ = &bytes;
         if (form_.has_modrm) choose_modrm();
         push_prefixes();
-        push_rex();
-        if (form_.map != 0) push(0x0f);
-        if (form_.map == 2) push(0x38);
-        if (form_.map == 3) push(0x3a);
+        if (form_.vex) {
+            push_vex();
+        } else {
+            push_rex();
+            if (form_.map != 0) push(0x0f);
+            if (form_.map == 2) push(0x38);
+            if (form_.map == 3) push(0x3a);
+        }
         push(form_.opcode);
         if (form_.has_modrm) push_modrm();
         push_tail();
@@ -79,14 +83,15 @@ class Assembler {
         // Which legacy prefixes, in any order.
         std::array<std::uint8_t, 6> prefixes{};
         std::size_t count = 0;
-        for (auto const prefix : form_.prefixes) prefixes[count++] = prefix;
+        if (!form_.vex)
+            for (auto const prefix : form_.prefixes) prefixes[count++] = prefix;
         bool const may_be_redundant = registers_.bases.empty();
         if (rng_.chance(3))
             prefixes[count++] = rng_.chance(50) ? 0x65 : 0x64;  // GS, FS
         else if (rng_.chance(3))
             prefixes[count++] = rng_.chance(50) ? 0x2e : 0x3e;  // CS, DS: without effect
         if (may_be_redundant && rng_.chance(4)) prefixes[count++] = 0x67;
-        if (may_be_redundant && form_.prefixes.empty() && rng_.chance(3)) {
+        if (may_be_redundant && !form_.vex && form_.prefixes.empty() && rng_.chance(3)) {
             static constexpr std::uint8_t kRedundant[] = {0x66, 0xf2, 0xf3};
             prefixes[count++] = kRedundant[rng_.below(3)];
         }
@@ -94,10 +99,25 @@ class Assembler {
         for (std::size_t i = 0; i < count; ++i) push(prefixes[i]);
     }
 
+    unsigned rex_bits() const {
+        return (reg_ & 8) >> 1 | (mod_ != 3 && rm_ == 4 ? (index_ & 8) >> 2 | (base_ & 8) >> 3 : (rm_ & 8) >> 3);
+    }
+    void push_vex() {
+        unsigned const vvvv = form_.uses_vvvv ? static_cast<unsigned>(rng_.below(16)) : 15;
+        unsigned const rex = form_.has_modrm ? rex_bits() : 0;
+        auto const prefix = vex_prefix(form_, rex, vvvv);
+        bool const has_short_form = (rex & 3) == 0 && !form_.rex_w && form_.map == 1;
+        if (has_short_form && rng_.chance(50)) {
+            push(0xc5);
+            push((prefix[1] & 0x80) | (prefix[2] & 0x7f));
+        } else {
+            for (auto const byte : prefix) push(byte);
+        }
+    }
     void push_rex() {
         unsigned rex = form_.rex_w ? 8 : 0;
         if (form_.has_modrm) {
-            rex |= (reg_ & 8) >> 1 | (mod_ != 3 && rm_ == 4 ? (index_ & 8) >> 2 | (base_ & 8) >> 3 : (rm_ & 8) >> 3);
+            rex |= rex_bits();
         } else {
             rex |= rng_.chance(50) ? rng_.next() & 7 : 0;
         }
@@ -165,6 +185,8 @@ std::optional<Instruction> make_instruction(Form const& form, Rng& rng, AddressR
         if (!decode(made.bytes, made.decoded) || form_key(made.decoded) != form.key) continue;
         // Prefixes before a near branch mean different things to AMD's processors and to Intel's: 66 truncates RIP or
         // is ignored, F2 and F3 change LOOPE and LOOPNE or are ignored.
+        // F3 90 with REX.B is XCHG for AMD's processors, PAUSE for Intel's.
+        if (form.mnemonic == ZYDIS_MNEMONIC_PAUSE && (made.decoded.instruction.raw.rex.B != 0)) continue;
         if (made.is_branch() && form.prefixes.empty() && has_any_prefix(made.decoded, {0x66, 0xf2, 0xf3})) continue;
         made.length = made.decoded.instruction.length;
         return made;

@@ -26,6 +26,7 @@ class SingleCase {
         choose_values_in_registers();
         for (auto const& operand : instruction().decoded.all())
             if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) place(operand);
+        mask_x87_where_it_faults();
         choose_values_in_memory();
         choose_target();
         ignore_what_is_open();
@@ -269,6 +270,21 @@ class SingleCase {
         else
             state_.fx.xmm[mask][0] = state_.fx.xmm[mask][1] = ~std::uint64_t{0};
     }
+    bool crosses_end_of_writable(ZydisDecodedOperand const& operand) const {
+        std::uint64_t const to_end = kWindow + kWritableBytes - address_of(operand);
+        return to_end < operand.size / 8;
+    }
+    /// Whether an unmasked x87 exception or the fault of the store comes first is up to the processor.
+    void mask_x87_where_it_faults() {
+        auto const& operand = decoded().operands[0];
+        bool const stores = decoded().instruction.meta.isa_set == ZYDIS_ISA_SET_X87 &&
+                            operand.type == ZYDIS_OPERAND_TYPE_MEMORY &&
+                            (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        if (!stores) return;
+        if (address_of(operand) - kWindow <= kWritableBytes - operand.size / 8) return;
+        state_.fx.control |= 0x3f;
+        state_.fx.status &= 0x7f7f;  // no summary without an unmasked exception
+    }
     void choose_mxcsr(std::uint64_t offset) {
         auto* const bytes = operand_bytes(0, offset + 4);
         if (bytes == nullptr) return;
@@ -319,6 +335,14 @@ class SingleCase {
             program_.ignored.push_back({address_of(decoded().operands[0]) + offset, bytes});
         };
         switch (mnemonic()) {
+            case ZYDIS_MNEMONIC_CALL:
+                // A target that is not canonical: AMD's processors fault before the push, Intel's after it.
+                program_.ignored.push_back({state_.gpr[kRsp] - 8, 8});
+                break;
+            case ZYDIS_MNEMONIC_FSTP:
+                // Across the end of what is writable, Intel's processors have written the first part.
+                if (decoded().operands[0].size == 80 && crosses_end_of_writable(decoded().operands[0])) ignore(0, 10);
+                break;
             case ZYDIS_MNEMONIC_FNSTENV:
             case ZYDIS_MNEMONIC_FNSAVE:
                 if (decoded().instruction.operand_width == 16)
