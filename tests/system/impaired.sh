@@ -57,7 +57,7 @@ while at < len(data):
         size = struct.unpack_from("<I", body, 12)[0]
         comments.append(options(body[20 + (size + 3) // 4 * 4:])[1].decode())
     at += length
-assert names == ["alpha.nic0", "beta.nic0"], names
+assert names == ["alpha.nic0", "beta.nic0", "services"], names
 assert len(comments) == link["capture"]["frames"] == link["frames"], (len(comments), link)
 assert sum("(lost on purpose)" in comment for comment in comments) == link["drops"]["lost_on_purpose"]
 assert "beta.nic0 -> alpha.nic0 (delayed)" in comments and "alpha.nic0 -> beta.nic0" in comments, set(comments)
