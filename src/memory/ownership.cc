@@ -74,10 +74,14 @@ OwnershipStatus Ownership::check_holes(Party const& party, Pages pages) const {
     return OwnershipStatus::ok;
 }
 
-OwnershipStatus Ownership::check_own(Party const& party, Pages pages) const {
-    bool const all = std::all_of(pages.begin(), pages.end(),
-                                 [&](GuestPage page) { return is_own(party.party.pages->lookup(page)); });
-    return all ? OwnershipStatus::ok : OwnershipStatus::denied;
+/// Leaves the pages' entries in old_entries_.
+OwnershipStatus Ownership::check_own(Party const& party, Pages pages) {
+    look_up(party, pages);
+    return std::all_of(old_entries_.begin(), old_entries_.end(), is_own) ? OwnershipStatus::ok : OwnershipStatus::denied;
+}
+
+void Ownership::look_up(Party const& party, Pages pages) {
+    party.party.pages->lookup(pages, old_entries_);
 }
 
 OwnershipStatus Ownership::check_receivers(TransferOffer const& offer, std::span<MachineId const> receivers) const {
@@ -114,24 +118,24 @@ OwnershipStatus Ownership::check_offer(TransferOffer const& offer, Pages pages, 
     return check_quota(offer, pages.size());
 }
 
-bool Ownership::can_hold(Party const& party, GuestPage page) {
-    OwnerState const owner = party.party.pages->lookup(page).owner;
-    return owner == OwnerState::owner_exclusive || (owner == OwnerState::none && !is_pending(party, page));
+bool Ownership::can_hold(Party const& party, GuestPage page, PageEntry const& entry) {
+    return is_own(entry) || (entry.owner == OwnerState::none && !is_pending(party, page));
 }
 
 bool Ownership::can_receive_at(MachineId receiver, GuestPage page) const {
     OwnershipParty const& party = parties_[receiver.value()].party;
     bool const inside = page >= party.first && page.value() - party.first.value() < party.page_count;
-    return inside && can_hold(parties_[receiver.value()], page);
+    return inside && can_hold(parties_[receiver.value()], page, party.pages->lookup(page));
 }
 
 OwnershipStatus Ownership::check_targets(Party const& party, Transfer const& transfer, Pages targets) {
     if (targets.size() != transfer.pages.size()) return OwnershipStatus::invalid;
     if (auto const status = check_pages(party, targets); status != OwnershipStatus::ok) return status;
+    look_up(party, targets);
     std::uint64_t new_pages = 0;
-    for (GuestPage const page : targets) {
-        if (!can_hold(party, page)) return OwnershipStatus::denied;
-        if (party.party.pages->lookup(page).owner == OwnerState::none) ++new_pages;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        if (!can_hold(party, targets[i], old_entries_[i])) return OwnershipStatus::denied;
+        if (old_entries_[i].owner == OwnerState::none) ++new_pages;
     }
     OwnershipQuota const& quota = party.party.quota;
     if (party.holdings.pages + new_pages > quota.pages) return OwnershipStatus::busy;
@@ -187,6 +191,14 @@ bool Ownership::make_private(MachineId machine, GuestPage page) {
     return true;
 }
 
+/// Of pages in old_entries_, which are up to date again afterwards.
+void Ownership::make_all_private(Party const& party, MachineId machine, Pages pages) {
+    bool any = false;
+    for (std::size_t i = 0; i < pages.size(); ++i)
+        if (old_entries_[i].copy_on_write) any = make_private(machine, pages[i]);
+    if (any) look_up(party, pages);
+}
+
 // --- pages of one's own -----------------------------------------------------------------------------------------
 
 OwnershipStatus Ownership::populate(MachineId owner, Pages pages) {
@@ -209,7 +221,7 @@ OwnershipStatus Ownership::release(MachineId owner, Pages pages) {
     if (auto const status = check_pages(party, pages); status != OwnershipStatus::ok) return status;
     if (auto const status = check_own(party, pages); status != OwnershipStatus::ok) return status;
     std::vector<FrameNumber> frames;
-    for (GuestPage const page : pages) frames.push_back(party.party.pages->lookup(page).frame);
+    for (PageEntry const& entry : old_entries_) frames.push_back(entry.frame);
     replace_all(party, pages, kHole);
     for (FrameNumber const frame : frames) put_frame(frame);
     party.holdings.pages -= pages.size();
@@ -227,12 +239,11 @@ OwnershipStatus Ownership::swap(MachineId owner, Pages pages, PageMap& ram, Gues
     }
     if (!may_reserve()) return OwnershipStatus::no_memory;
     // A frame that others still read as copy-on-write stays in the window.
-    for (GuestPage const page : pages)
-        if (party.party.pages->lookup(page).copy_on_write) (void)make_private(owner, page);
+    make_all_private(party, owner, pages);
     std::vector<PageEntry> from_window;
     new_entries_.clear();
     for (std::uint64_t i = 0; i < pages.size(); ++i) {
-        from_window.push_back(owned(party.party.pages->lookup(pages[i]).frame));
+        from_window.push_back(owned(old_entries_[i].frame));
         new_entries_.push_back(owned(ram.lookup(GuestPage{first.value() + i}).frame));
     }
     replace(party, pages, new_entries_);
@@ -268,13 +279,10 @@ void Ownership::take_from_sender(Party& sender, Transfer& transfer) {
     std::uint64_t const count = transfer.pages.size();
     bool const stays = offer.kind == TransferKind::donate && offer.remainder == Remainder::copy_on_write;
     // A page that is copy-on-write from an earlier message leaves as a page of the sender alone.
-    if (!stays) {
-        for (GuestPage const page : transfer.pages)
-            if (sender.party.pages->lookup(page).copy_on_write) (void)make_private(offer.sender, page);
-    }
+    if (!stays) make_all_private(sender, offer.sender, transfer.pages);
     transfer.entries.reserve(count);
-    for (GuestPage const page : transfer.pages)
-        transfer.entries.push_back({sender.party.pages->lookup(page).frame, OwnerState::none, Access::none});
+    for (PageEntry const& entry : old_entries_)
+        transfer.entries.push_back({entry.frame, OwnerState::none, Access::none});
     if (offer.kind != TransferKind::donate) {
         sender.holdings.lent_pages += count;
         (offer.kind == TransferKind::lend ? counters_.lent_pages : counters_.shared_pages) += count;
@@ -374,10 +382,10 @@ void Ownership::give(Party& party, Receiver& receiver, Transfer const& transfer,
     std::vector<FrameNumber> displaced;
     new_entries_.clear();
     for (std::size_t i = 0; i < targets.size(); ++i) {
-        PageEntry const old = party.party.pages->lookup(targets[i]);
+        PageEntry const& old = old_entries_[i];
         if (old.owner != OwnerState::none) displaced.push_back(old.frame);
         FrameNumber const frame = transfer.entries[i].frame;
-        bool const shared = donated && sharers_.contains(frame.value());
+        bool const shared = donated && !sharers_.empty() && sharers_.contains(frame.value());
         new_entries_.push_back(shared    ? PageEntry{frame, OwnerState::owner_exclusive, Access::read, false, true}
                                : donated ? owned(frame)
                                          : PageEntry{frame, borrower, access});

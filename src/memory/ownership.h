@@ -189,7 +189,7 @@ class Ownership {
 
     [[nodiscard]] OwnershipStatus check_pages(Party const& party, Pages pages);
     [[nodiscard]] OwnershipStatus check_holes(Party const& party, Pages pages) const;
-    [[nodiscard]] OwnershipStatus check_own(Party const& party, Pages pages) const;
+    [[nodiscard]] OwnershipStatus check_own(Party const& party, Pages pages);
     [[nodiscard]] OwnershipStatus check_offer(TransferOffer const& offer, Pages pages,
                                               std::span<MachineId const> receivers);
     [[nodiscard]] OwnershipStatus check_receivers(TransferOffer const& offer,
@@ -197,6 +197,8 @@ class Ownership {
     [[nodiscard]] OwnershipStatus check_quota(TransferOffer const& offer, std::uint64_t page_count) const;
     [[nodiscard]] OwnershipStatus check_targets(Party const& party, Transfer const& transfer, Pages targets);
 
+    void look_up(Party const& party, Pages pages);
+    void make_all_private(Party const& party, MachineId machine, Pages pages);
     void replace(Party& party, Pages pages, std::span<PageEntry const> entries);
     void replace_all(Party& party, Pages pages, PageEntry const& entry);
     void mark_pending(Party& party, Pages pages, bool pending);
@@ -219,7 +221,7 @@ class Ownership {
     [[nodiscard]] static Receiver* find_receiver(Transfer& transfer, MachineId machine);
     [[nodiscard]] bool is_known(MachineId machine) const { return machine.value() < parties_.size(); }
     Party& party_of(MachineId machine) { return parties_[machine.value()]; }
-    [[nodiscard]] static bool can_hold(Party const& party, GuestPage page);
+    [[nodiscard]] static bool can_hold(Party const& party, GuestPage page, PageEntry const& entry);
     [[nodiscard]] static bool is_pending(Party const& party, GuestPage page);
 
     FrameStock& stock_;
@@ -232,6 +234,7 @@ class Ownership {
     // Kept so that a call need not allocate them.
     std::vector<GuestPage> sorted_;
     std::vector<PageEntry> new_entries_;
+    std::vector<PageEntry> old_entries_;  // of the pages that were checked last
 };
 
 }  // namespace backplane

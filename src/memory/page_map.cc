@@ -1,5 +1,7 @@
 #include "memory/page_map.h"
 
+#include <algorithm>
+
 namespace backplane {
 
 static_assert(PageMap::kPageCount == 512ULL * 512 * 512, "three levels of 512 cover the address space");
@@ -10,13 +12,16 @@ void Shootdown::run() {
     for (TranslationObserver* observer : map->observers_) observer->drop_pages(first_, count_);
 }
 
-PageEntry* PageMap::find(GuestPage page) const {
+PageMap::Leaf* PageMap::find_leaf(GuestPage page) const {
     std::uint64_t const number = page.value();
     if (number >= kPageCount) return nullptr;
     auto const& middle = top_[number >> 18];
-    if (!middle) return nullptr;
-    auto const& leaf = (*middle)[number >> 9 & 511];
-    return leaf ? &(*leaf)[number & 511] : nullptr;
+    return middle ? (*middle)[number >> 9 & 511].get() : nullptr;
+}
+
+PageEntry* PageMap::find(GuestPage page) const {
+    Leaf* const leaf = find_leaf(page);
+    return leaf != nullptr ? &(*leaf)[page.value() & (kLeafPages - 1)] : nullptr;
 }
 
 PageEntry& PageMap::make(GuestPage page) {
@@ -34,6 +39,17 @@ PageEntry PageMap::lookup(GuestPage page) const {
     return entry == nullptr ? PageEntry{} : *entry;
 }
 
+void PageMap::lookup(std::span<GuestPage const> pages, std::vector<PageEntry>& into) const {
+    into.resize(pages.size());
+    Leaf const* leaf = nullptr;
+    std::uint64_t leaf_number = ~std::uint64_t{0};
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+        std::uint64_t const number = pages[i].value();
+        if (number / kLeafPages != leaf_number) leaf = find_leaf(pages[i]), leaf_number = number / kLeafPages;
+        into[i] = leaf == nullptr ? PageEntry{} : (*leaf)[number & (kLeafPages - 1)];
+    }
+}
+
 Shootdown PageMap::map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access) {
     for (std::uint64_t i = 0; i < count; ++i) {
         make(GuestPage{first.value() + i}) = {FrameNumber{static_cast<std::uint32_t>(frame.value() + i)}, owner, access};
@@ -42,10 +58,15 @@ Shootdown PageMap::map(GuestPage first, FrameNumber frame, std::uint64_t count, 
 }
 
 Shootdown PageMap::replace(GuestPage first, std::span<PageEntry const> entries) {
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-        PageEntry& entry = make(GuestPage{first.value() + i});
-        entry = entries[i];
-        entry.has_code = false;
+    for (std::size_t i = 0; i < entries.size();) {
+        GuestPage const page{first.value() + i};
+        PageEntry* entry = &make(page);
+        // The neighbours in the same leaf follow it.
+        std::size_t const end = std::min<std::size_t>(entries.size(), i + kLeafPages - (page.value() & (kLeafPages - 1)));
+        for (; i < end; ++i, ++entry) {
+            *entry = entries[i];
+            entry->has_code = false;
+        }
     }
     return {*this, first, entries.size()};
 }

@@ -88,6 +88,9 @@ class PageMap {
     /// The entry of any page; a page that was never mapped is a hole.
     [[nodiscard]] PageEntry lookup(GuestPage page) const;
 
+    /// The entries of many pages, one after the other; cheapest for pages that are neighbours.
+    void lookup(std::span<GuestPage const> pages, std::vector<PageEntry>& into) const;
+
     /// Maps `count` pages to consecutive frames. The old contents of the entries are lost: the caller owns the frames.
     Shootdown map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access);
     /// Gives each of entries.size() pages from `first` an entry of its own. has_code of the entries is ignored.
@@ -117,6 +120,7 @@ class PageMap {
     using Leaf = std::array<PageEntry, kLeafPages>;
     using Middle = std::array<std::unique_ptr<Leaf>, 512>;  // covers 1 GiB
 
+    [[nodiscard]] Leaf* find_leaf(GuestPage page) const;
     [[nodiscard]] PageEntry* find(GuestPage page) const;
     PageEntry& make(GuestPage page);
 
