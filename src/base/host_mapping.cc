@@ -25,6 +25,13 @@ Expected<HostMapping, Error> HostMapping::create(std::size_t bytes) {
     return HostMapping{start + head, size};
 }
 
+void advise_huge_pages(ByteSpan memory) {
+    auto const address = reinterpret_cast<std::uintptr_t>(memory.data());
+    std::size_t const head = (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
+    if (memory.size() < head + kHugePageBytes) return;
+    ::madvise(memory.data() + head, (memory.size() - head) / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
+}
+
 HostMapping::~HostMapping() {
     if (base_ != nullptr) ::munmap(base_, bytes_);
 }

@@ -37,4 +37,7 @@ class HostMapping {
     std::size_t bytes_{0};
 };
 
+/// Asks for huge pages behind the whole 2 MiB ranges of memory that has not been touched yet.
+void advise_huge_pages(ByteSpan memory);
+
 }  // namespace backplane

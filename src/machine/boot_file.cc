@@ -9,6 +9,8 @@
 #include <memory>
 #include <system_error>
 
+#include "base/host_mapping.h"
+
 namespace backplane {
 
 namespace {
@@ -41,7 +43,10 @@ Expected<std::vector<std::byte>, Error> read_boot_file(std::string const& path, 
     if (size > max_bytes) {
         return Unexpected{bad_input(fmt::format("{}: {} bytes: expected at most {}", path, size, max_bytes))};
     }
-    std::vector<std::byte> bytes(size);
+    std::vector<std::byte> bytes;
+    bytes.reserve(size);
+    advise_huge_pages({bytes.data(), size});
+    bytes.resize(size);
     if (std::fread(bytes.data(), 1, size, file.get()) != size) {
         return Unexpected{std::ferror(file.get()) != 0 ? cannot_read(path, errno)
                                                        : bad_input(path + ": became shorter while it was read")};

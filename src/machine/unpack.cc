@@ -12,6 +12,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/host_mapping.h"
+
 namespace backplane {
 
 namespace {
@@ -57,6 +59,7 @@ class Output {
   public:
     Output(std::uint64_t limit_bytes, std::uint64_t hint_bytes) : limit_bytes_{limit_bytes} {
         bytes_.reserve(std::min(limit_bytes, hint_bytes));
+        advise_huge_pages({bytes_.data(), bytes_.capacity()});  // a kernel is touched once, in 4 KiB steps otherwise
     }
     /// Space for the next step; empty when the limit is reached.
     [[nodiscard]] ByteSpan room() { return room(std::clamp(used_, kFirstStepBytes, kMostStepBytes)); }
