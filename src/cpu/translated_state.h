@@ -17,7 +17,9 @@ struct JumpEntry {
 };
 
 struct TranslatedState {
-    static constexpr std::uint32_t kJumpEntries = 4096;
+    static constexpr std::uint32_t kJumpEntries = 8192;
+    // Functions begin at multiples of 16 and often at the same offset of a page; the product's upper bits tell them apart.
+    static constexpr std::uint32_t kJumpFactor = 0x5851'f42d, kJumpShift = 19;
     static constexpr unsigned kShelves = 8;
 
     std::uint64_t page_address{0};  ///< linear address of the page that the running block lies in
@@ -33,10 +35,10 @@ struct TranslatedState {
 
     TranslatedState() {
         for (auto& view : jumps)
-            for (std::size_t i = 0; i < kJumpEntries; ++i) view[i] = {i ^ 1, nullptr};
+            for (std::size_t i = 0; i < kJumpEntries; ++i) view[i] = empty(i);
     }
 
-    static std::size_t jump_index(std::uint64_t rip) { return rip & (kJumpEntries - 1); }
+    static std::size_t jump_index(std::uint64_t rip) { return static_cast<std::uint32_t>(rip) * kJumpFactor >> kJumpShift; }
     void remember(unsigned view, std::uint64_t rip, void const* code) {
         std::size_t const index = jump_index(rip);
         JumpEntry& entry = jumps[view][index];
@@ -77,7 +79,9 @@ struct TranslatedState {
     }
 
   private:
-    void forget(unsigned view, std::size_t index) { jumps[view][index] = {index ^ 1, nullptr}; }
+    /// Address 0 belongs into slot 0, where 1 does not belong.
+    static JumpEntry empty(std::size_t index) { return {index == 0 ? 1U : 0U, nullptr}; }
+    void forget(unsigned view, std::size_t index) { jumps[view][index] = empty(index); }
 };
 
 }  // namespace backplane

@@ -425,9 +425,9 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Through the cache of jump targets. A computed target that is not canonical faults on the branch `op` itself,
     /// which the interpreter then repeats with the stack pointer moved back by `undo`.
     void jump_to_r9(Op const* op, std::int32_t undo) {
-        mov(r10, r9);
-        and_(r10d, TranslatedState::kJumpEntries - 1);
-        shl(r10d, 4);
+        imul(r10d, r9d, TranslatedState::kJumpFactor);
+        shr(r10d, TranslatedState::kJumpShift - 4);  // an entry has 16 bytes
+        and_(r10d, (TranslatedState::kJumpEntries - 1) << 4);
         cmp(r9, qword[r15 + r10 + o_.jumps[view_]]);
         if (op == nullptr) {
             jne(request_.thunks.exit_rip);

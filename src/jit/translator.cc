@@ -165,6 +165,19 @@ class JitRuntime {
         state.link = nullptr;
         return trace->code;
     }
+    /// The same behind a handler that ended its block. The block looks at the quota itself.
+    static void const* after_handler(Cpu* cpu) {
+        TranslatedState& state = cpu->translated_;
+        std::uint64_t const rip = cpu->rip_;
+        unsigned const view = cpu->tlb_ == &cpu->user_tlb_ ? 0 : 1;
+        bool const known_view = view == 0 || cpu->tlb_ == &cpu->supervisor_tlb_;
+        JumpEntry const& entry = state.jumps[view][TranslatedState::jump_index(rip)];
+        bool const ready = !cpu->attention_ && cpu->leave_reason_ == Leave::next && cpu->mode_ == CodeMode::bits64;
+        if (!ready || !known_view || entry.rip != rip || entry.code == nullptr) return next_code(cpu, nullptr);
+        state.page_address = rip & ~kPageMask;
+        cpu->state_.rflags &= ~rflags::kResume;
+        return entry.code;
+    }
     /// To be called at the entry of `trace` at rip.
     static void remember(Cpu& cpu, Trace const& trace) {
         TranslatedState& state = cpu.translated_;
@@ -231,8 +244,15 @@ class ThunkMaker : public Xbyak::CodeGenerator {
             mov(Xbyak::util::rsi, Xbyak::util::r10);
         else
             xor_(Xbyak::util::esi, Xbyak::util::esi);
-        go_on(leave, Registers::caller_saved);
+        go_on(leave, &JitRuntime::next_code, Registers::caller_saved);
         return start;
+    }
+    /// To the address at `offset` in the running page, through a link.
+    void make_forward(std::uint32_t offset, jit::Link const& link, Code exit_link) {
+        mov(address_, qword[state_ + o_.page_address]);
+        if (offset != 0) add(address_, offset);
+        mov(Xbyak::util::r10, reinterpret_cast<std::uint64_t>(&link));
+        jmp(exit_link, T_NEAR);
     }
     /// R9 = rip; always to the dispatcher.
     Code make_exit_dispatch(Code leave) {
@@ -243,12 +263,13 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         jmp(leave);
         return start;
     }
-    /// To the code at rip, if the runtime knows it, else to the dispatcher. RDI and RSI are next_code()'s arguments, XMM
-    /// registers are saved, and so are the caller-saved of the guest's; `lost` says which have to be loaded again.
+    /// To the code at rip, if `next_code` knows it, else to the dispatcher. Its arguments are set, XMM registers are saved,
+    /// and so are the caller-saved of the guest's; `lost` says which have to be loaded again.
     enum class Registers : std::uint8_t { caller_saved, all };
-    void go_on(Code leave, Registers lost) {
+    template <typename Function>
+    void go_on(Code leave, Function* next_code, Registers lost) {
         Xbyak::Label out;
-        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::next_code));
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(next_code));
         call(Xbyak::util::rax);
         test(Xbyak::util::rax, Xbyak::util::rax);
         jz(out, T_NEAR);
@@ -314,8 +335,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
         call(Xbyak::util::rax);
         mov(Xbyak::util::rdi, state_);
-        xor_(Xbyak::util::esi, Xbyak::util::esi);
-        go_on(leave, Registers::all);
+        go_on(leave, &JitRuntime::after_handler, Registers::all);
         return start;
     }
     Code make_materialize() {
@@ -427,6 +447,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
 };
 
 constexpr std::size_t kThunkRoom = 16384;
+constexpr std::size_t kForwardBytes = 48;
 constexpr std::size_t kMostBlockBytes = 16384;
 
 }  // namespace
@@ -509,9 +530,21 @@ void Translator::enter(Cpu& cpu, Trace& trace) {
     JitRuntime::enter(*this, cpu, trace);
 }
 
+// Whatever jumps to the code goes to its exit, and once there is new code for the address, on to that: the entry has
+// become a link.
 void Translator::forget(Trace& trace) {
     auto* const entry = static_cast<std::uint8_t*>(trace.code);
-    auto const distance = static_cast<std::int32_t>(static_cast<std::uint8_t*>(trace.code_exit) - (entry + 5));
+    auto* exit = static_cast<std::uint8_t*>(trace.code_exit);
+    if (used_ + kForwardBytes <= arena_bytes_) {
+        jit::Link& link = links_.emplace_back(jit::Link{entry, trace.address >> kPageShift});
+        exit = arena_ + used_;
+        used_ += kForwardBytes;
+        ThunkMaker maker{exit, kForwardBytes, offsets_};
+        maker.make_forward(static_cast<std::uint32_t>(trace.address & kPageMask), link, thunks_.exit_link);
+        maker.ready();
+        check(Xbyak::GetError() == 0, "a forward has room");
+    }
+    auto const distance = static_cast<std::int32_t>(exit - (entry + 5));
     entry[0] = 0xe9;
     std::memcpy(entry + 1, &distance, 4);
     trace.code = nullptr;
