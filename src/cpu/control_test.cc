@@ -209,6 +209,7 @@ constexpr Feature kFeatures[] = {
     {"ADX", 7, 1, 19, "660f38f6c0"},
     {"SMAP", 7, 1, 20, "0f01ca"},
     {"CLFLUSHOPT", 7, 1, 23, "660fae3b"},
+    {"CLWB", 7, 1, 24, "660fae33"},
     {"SHA", 7, 1, 29, "0f38c8c0"},
     {"RDPID", 7, 2, 22, "f30fc7f8"},
     {"LAHF", 0x8000'0001, 2, 0, "9f"},

@@ -25,13 +25,15 @@ constexpr std::uint32_t kLeaf1Edx = bit(0) /* FPU */ | bit(2) /* DE */ | bit(3) 
                                     bit(6) /* PAE */ | bit(7) /* MCE */ | bit(8) /* CX8 */ | bit(11) /* SEP */ | bit(12) /* MTRR */ | bit(13) /* PGE */ | bit(14) /* MCA */ |
                                     bit(15) /* CMOV */ | bit(16) /* PAT */ | bit(17) /* PSE36 */ | bit(19) /* CLFSH */ |
                                     bit(23) /* MMX */ | bit(24) /* FXSR */ | bit(25) /* SSE */ | bit(26) /* SSE2 */;
-constexpr std::uint32_t kLeaf1Ecx = bit(13) /* CX16 */ | bit(17) /* PCID */ | bit(21) /* x2APIC */ | bit(23) /* POPCNT */ |
-                                    bit(24) /* TSC-deadline */ | bit(26) /* XSAVE */ | bit(30) /* RDRAND */ | bit(31) /* hypervisor */;
-constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(7) /* SMEP */ | bit(9) /* ERMS */ | bit(10) /* INVPCID */ |
-                                    bit(18) /* RDSEED */ | bit(20) /* SMAP */;
-constexpr std::uint32_t kLeaf7Ecx = bit(2) /* UMIP */;
+constexpr std::uint32_t kLeaf1Ecx = bit(0) /* SSE3 */ | bit(1) /* PCLMULQDQ */ | bit(9) /* SSSE3 */ | bit(13) /* CX16 */ | bit(17) /* PCID */ | bit(19) /* SSE4.1 */ |
+                                    bit(20) /* SSE4.2 */ | bit(21) /* x2APIC */ | bit(22) /* MOVBE */ | bit(23) /* POPCNT */ |
+                                    bit(24) /* TSC-deadline */ | bit(25) /* AES */ | bit(26) /* XSAVE */ | bit(30) /* RDRAND */ | bit(31) /* hypervisor */;
+constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST */ | bit(3) /* BMI1 */ | bit(7) /* SMEP */ | bit(8) /* BMI2 */ | bit(9) /* ERMS */ | bit(10) /* INVPCID */ |
+                                    bit(18) /* RDSEED */ | bit(19) /* ADX */ | bit(20) /* SMAP */ | bit(23) /* CLFLUSHOPT */ | bit(24) /* CLWB */ |
+                                    bit(29) /* SHA */;
+constexpr std::uint32_t kLeaf7Ecx = bit(2) /* UMIP */ | bit(22) /* RDPID */;
 constexpr std::uint32_t kLeaf7Edx = bit(4) /* FSRM */;
-constexpr std::uint32_t kExtended1Ecx = bit(0) /* LAHF */ | bit(8) /* 3DNowPrefetch */;
+constexpr std::uint32_t kExtended1Ecx = bit(0) /* LAHF */ | bit(5) /* LZCNT */ | bit(8) /* 3DNowPrefetch */;
 constexpr std::uint32_t kExtended1Edx = (kLeaf1Edx & 0x0183'f3ff) | bit(11) /* SYSCALL */ | bit(20) /* NX */ |
                                         bit(26) /* 1 GiB pages */ | bit(27) /* RDTSCP */ | bit(29) /* long mode */;
 

@@ -20,18 +20,13 @@ struct Decoders {
         ZydisDecoderInit(&by_mode[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
         for (ZydisDecoder& decoder : by_mode) {
             // The processor does not announce these, so their encodings mean what they meant before.
-            for (auto const absent : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_LZCNT,
-                                      ZYDIS_DECODER_MODE_CLDEMOTE, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CET})
+            for (auto const absent : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CLDEMOTE, ZYDIS_DECODER_MODE_WBNOINVD,
+                                      ZYDIS_DECODER_MODE_CET})
                 ZydisDecoderEnableMode(&decoder, absent, ZYAN_FALSE);
             ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
         }
     }
 };
-
-ZydisDecoder const& decoder_for(CodeMode mode) {
-    static Decoders const decoders;
-    return decoders.by_mode[static_cast<unsigned>(mode == CodeMode::bits32_bounded ? CodeMode::bits32 : mode)];
-}
 
 Op const* raise_undefined(Cpu& cpu, Op const* op) {
     cpu.note_refused(cpu.rip_of(op));
@@ -100,6 +95,11 @@ void lower_memory(Op& op, ZydisDecodedInstruction const& instruction, ZydisDecod
 
 }  // namespace
 
+ZydisDecoder const& decoder_for(CodeMode mode) {
+    static Decoders const decoders;
+    return decoders.by_mode[static_cast<unsigned>(mode == CodeMode::bits32_bounded ? CodeMode::bits32 : mode)];
+}
+
 std::uint8_t Lowering::gpr_slot(ZydisRegister reg) {
     if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
         return static_cast<std::uint8_t>((reg - ZYDIS_REGISTER_AH) * 8 + 1);
@@ -117,6 +117,7 @@ LowerTable const& lower_table() {
     static LowerTable const table = [] {
         LowerTable made{};
         lower_integer(made);
+        lower_bits(made);
         lower_move(made);
         lower_shift(made);
         lower_control(made);

@@ -35,6 +35,9 @@ struct Lowering {
     [[nodiscard]] static std::uint8_t gpr_slot(ZydisRegister reg);
 };
 
+/// The decoder of a mode, which knows what our processor has.
+[[nodiscard]] ZydisDecoder const& decoder_for(CodeMode mode);
+
 /// Chooses the handler (op.run) and fills the operands. Leaving op.run null means: this form raises #UD.
 using LowerFunction = void (*)(Lowering&);
 using LowerTable = std::array<LowerFunction, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
@@ -44,6 +47,7 @@ using LowerTable = std::array<LowerFunction, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
 
 // The families, each in a file of its own.
 void lower_integer(LowerTable& table);
+void lower_bits(LowerTable& table);
 void lower_move(LowerTable& table);
 void lower_shift(LowerTable& table);
 void lower_control(LowerTable& table);

@@ -10,6 +10,9 @@ void lower_sse(LowerTable& table) {
     lower_sse_shuffle(table);
     lower_sse_move(table);
     lower_sse_state(table);
+    lower_sse4(table);
+    lower_sse4_string(table);
+    lower_crypto(table);
     lower_xsave(table);
 }
 

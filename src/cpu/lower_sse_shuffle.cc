@@ -147,9 +147,8 @@ Op const* pextrw_mmx(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 
-// The form with a memory destination is SSE4.1 and has no handler yet.
 void lower_pextrw(Lowering& l) {
-    if (!l.is_register(0)) return;
+    if (!l.is_register(0)) return lower_pextrw_to_memory(l);
     l.op.dst = l.gpr(0);
     l.op.src = l.vector(1);
     l.op.imm = l.immediate(2);

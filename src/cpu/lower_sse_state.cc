@@ -145,7 +145,8 @@ void lower_sse_state(LowerTable& table) {
          {ZYDIS_MNEMONIC_PREFETCHT0, ZYDIS_MNEMONIC_PREFETCHT1, ZYDIS_MNEMONIC_PREFETCHT2, ZYDIS_MNEMONIC_PREFETCHNTA,
           ZYDIS_MNEMONIC_PREFETCH, ZYDIS_MNEMONIC_PREFETCHW, ZYDIS_MNEMONIC_PREFETCHWT1})
         table[hint] = lower_register_form_invalid<no_effect>;
-    table[ZYDIS_MNEMONIC_CLFLUSH] = lower_as<clflush>;
+    for (auto const flush : {ZYDIS_MNEMONIC_CLFLUSH, ZYDIS_MNEMONIC_CLFLUSHOPT, ZYDIS_MNEMONIC_CLWB})
+        table[flush] = lower_as<clflush>;
 }
 
 }  // namespace backplane

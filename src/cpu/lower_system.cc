@@ -583,6 +583,15 @@ Op const* rdtsc(Cpu& cpu, Op const* op) {
     if (WithId) cpu.set_reg<std::uint32_t>(rcx * 8, static_cast<std::uint32_t>(cpu.raw_state().tsc_aux));
     return cpu.finish(op);
 }
+/// RDPID reads IA32_TSC_AUX into a register of the mode's width, CR4.TSD or not ([SDM2B]).
+Op const* rdpid(Cpu& cpu, Op const* op) {
+    cpu.set_reg<std::uint64_t>(op->dst, cpu.raw_state().tsc_aux);
+    BACKPLANE_NEXT(cpu, op);
+}
+void lower_rdpid(Lowering& lowering) {
+    lowering.op.dst = Lowering::gpr_slot(lowering.operand(0).reg.value);
+    lowering.op.run = &rdpid;
+}
 /// No performance counters are announced.
 Op const* rdpmc(Cpu& cpu, Op const* op) { return general_protection(cpu, op); }
 
@@ -737,6 +746,7 @@ void lower_system(LowerTable& table) {
     table[ZYDIS_MNEMONIC_CPUID] = [](Lowering& lowering) { lowering.op.run = &cpuid; };
     table[ZYDIS_MNEMONIC_RDTSC] = &lower_last<&rdtsc<false>>;
     table[ZYDIS_MNEMONIC_RDTSCP] = &lower_last<&rdtsc<true>>;
+    table[ZYDIS_MNEMONIC_RDPID] = &lower_rdpid;
     table[ZYDIS_MNEMONIC_RDPMC] = &lower_last<&rdpmc>;
     table[ZYDIS_MNEMONIC_RDMSR] = &lower_last<&rdmsr>;
     table[ZYDIS_MNEMONIC_WRMSR] = &lower_last<&wrmsr>;

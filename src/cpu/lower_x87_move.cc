@@ -145,6 +145,9 @@ BACKPLANE_X87_STORE(fst_double, "fstl %[memory]")
 BACKPLANE_X87_STORE(fist_word, "fists %[memory]")
 BACKPLANE_X87_STORE(fist_dword, "fistl %[memory]")
 BACKPLANE_X87_STORE(fistp_qword, "fistpll %[memory]")
+BACKPLANE_X87_STORE(fisttp_word, "fisttps %[memory]")
+BACKPLANE_X87_STORE(fisttp_dword, "fisttpl %[memory]")
+BACKPLANE_X87_STORE(fisttp_qword, "fisttpll %[memory]")
 BACKPLANE_X87_STORE(fbstp, "fbstp %[memory]")
 
 /// The converted top of stack, and the state as it will be if storing it succeeds.
@@ -369,6 +372,14 @@ void lower_fist(Lowering& l) {
     }
 }
 
+/// FISTTP (SSE3) truncates whatever the rounding mode is.
+void lower_fisttp(Lowering& l) {
+    l.op.imm = fop_of(l);
+    l.op.run = by_size(l.bytes(0), nullptr, store_memory<store_top<fisttp_word, std::uint16_t, After::pop>>,
+                       store_memory<store_top<fisttp_dword, std::uint32_t, After::pop>>,
+                       store_memory<store_top<fisttp_qword, std::uint64_t, After::pop>>);
+}
+
 }  // namespace
 
 void lower_x87_move(LowerTable& table) {
@@ -387,6 +398,7 @@ void lower_x87_move(LowerTable& table) {
     table[ZYDIS_MNEMONIC_FSTP] = lower_fst<After::pop>;
     table[ZYDIS_MNEMONIC_FSTPNCE] = lower_x87_as<store_register_quietly>;
     table[ZYDIS_MNEMONIC_FIST] = lower_fist<After::keep>;
+    table[ZYDIS_MNEMONIC_FISTTP] = lower_fisttp;
     table[ZYDIS_MNEMONIC_FISTP] = lower_fist<After::pop>;
     table[ZYDIS_MNEMONIC_FBSTP] = lower_x87_as<store_memory<store_decimal>>;
 

@@ -244,6 +244,11 @@ void lower_sse_integer(LowerTable& table);
 void lower_sse_shuffle(LowerTable& table);
 void lower_sse_move(LowerTable& table);
 void lower_sse_state(LowerTable& table);
+void lower_sse4(LowerTable& table);
+void lower_sse4_string(LowerTable& table);
+void lower_crypto(LowerTable& table);
+/// PEXTRW with a memory operand, which is SSE4.1.
+void lower_pextrw_to_memory(Lowering& l);
 void lower_xsave(LowerTable& table);
 void lower_avx(LowerTable& table);
 

@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "cpu/condition.h"
 #include "cpu/deferred_flags.h"
+#include "cpu/lower.h"
 #include "cpu/translated_state.h"
 #include "jit/effects.h"
 #include "mmu/tlb.h"
@@ -109,12 +110,7 @@ class Emitter : public Xbyak::CodeGenerator {
     static Reg64 host(std::uint8_t number) { return Reg64{number}; }
 
     bool decode_all() {
-        ZydisDecoder decoder;
-        ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-        for (auto const absent : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_LZCNT,
-                                  ZYDIS_DECODER_MODE_CLDEMOTE, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CET})
-            ZydisDecoderEnableMode(&decoder, absent, ZYAN_FALSE);
-        ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE);
+        ZydisDecoder const& decoder = decoder_for(CodeMode::bits64);
         instructions_.resize(request_.trace.count);
         for (std::size_t i = 0; i < instructions_.size(); ++i) {
             Instruction& at = instructions_[i];

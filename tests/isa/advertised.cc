@@ -54,6 +54,8 @@ constexpr Feature kFeatures[] = {
     {ZYDIS_ISA_SET_MOVBE, 1, ecx, 22},
     {ZYDIS_ISA_SET_POPCNT, 1, ecx, 23},
     {ZYDIS_ISA_SET_AES, 1, ecx, 25},
+    {ZYDIS_ISA_SET_BMI1, 7, ebx, 3},
+    {ZYDIS_ISA_SET_BMI2, 7, ebx, 8},
     {ZYDIS_ISA_SET_ADOX_ADCX, 7, ebx, 19},
     {ZYDIS_ISA_SET_CLFLUSHOPT, 7, ebx, 23},
     {ZYDIS_ISA_SET_CLWB, 7, ebx, 24},
@@ -64,7 +66,7 @@ constexpr Feature kFeatures[] = {
     {ZYDIS_ISA_SET_PREFETCHWT1, 0x8000'0001, ecx, 8},
 };
 
-/// Features whose instructions have VEX encodings, which are not enumerated.
+/// Features whose instructions are not generated.
 struct NotGenerated {
     char const* name;
     std::uint32_t leaf;
@@ -75,9 +77,7 @@ constexpr NotGenerated kNotGenerated[] = {
     {"FMA", 1, ecx, 12},
     {"AVX", 1, ecx, 28},
     {"F16C", 1, ecx, 29},
-    {"BMI1", 7, ebx, 3},
     {"AVX2", 7, ebx, 5},
-    {"BMI2", 7, ebx, 8},
     {"AVX512F", 7, ebx, 16},
     {"SSE4A", 0x8000'0001, ecx, 6},
     {"3DNOW", 0x8000'0001, edx, 31},

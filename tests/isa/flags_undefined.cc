@@ -38,6 +38,12 @@ constexpr Undefined kTable[] = {
     {ZYDIS_MNEMONIC_BTC, kO | kS | kA | kP, When::always},
     {ZYDIS_MNEMONIC_BTR, kO | kS | kA | kP, When::always},
     {ZYDIS_MNEMONIC_BTS, kO | kS | kA | kP, When::always},
+    {ZYDIS_MNEMONIC_ANDN, kA | kP, When::always},
+    {ZYDIS_MNEMONIC_BEXTR, kA | kS | kP, When::always},
+    {ZYDIS_MNEMONIC_BLSI, kA | kP, When::always},
+    {ZYDIS_MNEMONIC_BLSMSK, kA | kP, When::always},
+    {ZYDIS_MNEMONIC_BLSR, kA | kP, When::always},
+    {ZYDIS_MNEMONIC_BZHI, kA | kP, When::always},
     {ZYDIS_MNEMONIC_LZCNT, kO | kS | kA | kP, When::always},
     {ZYDIS_MNEMONIC_TZCNT, kO | kS | kA | kP, When::always},
     {ZYDIS_MNEMONIC_SHL, kA, When::shift_carry},
@@ -109,6 +115,8 @@ bool agrees_with_zydis(Decoded const& decoded) {
     std::uint64_t const ours = entry == nullptr ? 0 : entry->flags;
     // Zydis 4.0 has AF of one SBB as undefined; [SDM2B] SBB sets it according to the result.
     if (decoded.instruction.mnemonic == ZYDIS_MNEMONIC_SBB) return ours == 0;
+    // And it has SF of BEXTR as defined; [SDM2A] BEXTR has it as undefined.
+    if (decoded.instruction.mnemonic == ZYDIS_MNEMONIC_BEXTR) return ours == (kA | kS | kP);
     if (entry == nullptr || entry->when == When::always) return theirs == ours;
     return (theirs & ~(kO | kC)) == ours;
 }

@@ -277,7 +277,9 @@ class SingleCase {
     /// Whether an unmasked x87 exception or the fault of the store comes first is up to the processor.
     void mask_x87_where_it_faults() {
         auto const& operand = decoded().operands[0];
-        bool const stores = decoded().instruction.meta.isa_set == ZYDIS_ISA_SET_X87 &&
+        auto const& instruction = decoded().instruction;
+        bool const is_x87 = instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (instruction.opcode & 0xf8) == 0xd8;
+        bool const stores = is_x87 &&
                             operand.type == ZYDIS_OPERAND_TYPE_MEMORY &&
                             (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
         if (!stores) return;
