@@ -117,8 +117,10 @@ class Cpu final : public TranslationObserver {
     /// The linear address of a memory operand. Outside 64-bit mode the segment is checked here: an access that it does
     /// not allow gets an address that no page has, and the access itself then notes #GP(0) or #SS(0)
     /// (docs/design/segmentation.md).
-    [[nodiscard]] std::uint64_t address(Op const* op) const {
-        std::uint64_t const offset = reg<std::uint64_t>(op->base) + (reg<std::uint64_t>(op->index) << op->scale) +
+    [[nodiscard]] std::uint64_t address(Op const* op) const { return address(op, reg<std::uint64_t>(op->index)); }
+    /// The same with an index that is not in a general register (gathers).
+    [[nodiscard]] std::uint64_t address(Op const* op, std::uint64_t index) const {
+        std::uint64_t const offset = reg<std::uint64_t>(op->base) + (index << op->scale) +
                                      static_cast<std::uint64_t>(static_cast<std::int64_t>(op->disp));
         if (op->form != AddressForm::flat64) [[unlikely]] return address_other(op, offset);
         return offset + segment_base_[op->segment];

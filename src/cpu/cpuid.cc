@@ -32,6 +32,8 @@ constexpr std::uint32_t kLeaf7Ebx = bit(0) /* FSGSBASE */ | bit(1) /* TSC_ADJUST
                                     bit(18) /* RDSEED */ | bit(19) /* ADX */ | bit(20) /* SMAP */ | bit(23) /* CLFLUSHOPT */ | bit(24) /* CLWB */ |
                                     bit(29) /* SHA */;
 constexpr std::uint32_t kLeaf7Ecx = bit(2) /* UMIP */ | bit(22) /* RDPID */;
+constexpr std::uint32_t kAvxLeaf1Ecx = bit(12) /* FMA */ | bit(28) /* AVX */ | bit(29) /* F16C */;
+constexpr std::uint32_t kAvxLeaf7Ebx = bit(5) /* AVX2 */;
 constexpr std::uint32_t kLeaf7Edx = bit(4) /* FSRM */;
 constexpr std::uint32_t kExtended1Ecx = bit(0) /* LAHF */ | bit(5) /* LZCNT */ | bit(8) /* 3DNowPrefetch */;
 constexpr std::uint32_t kExtended1Edx = (kLeaf1Edx & 0x0183'f3ff) | bit(11) /* SYSCALL */ | bit(20) /* NX */ |
@@ -70,6 +72,7 @@ Leaf extended_state(std::uint32_t subleaf, std::uint64_t enabled, std::uint64_t 
 }  // namespace
 
 std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t subleaf) const {
+    bool const has_avx = (state_components() & xcr0::kAvx) != 0;
     // A basic leaf that does not exist answers as zero (AMD), and so do unknown hypervisor and extended leaves.
     switch (leaf) {
         case 0: {
@@ -79,10 +82,10 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
         }
         case 1:
             return {kSignature, apic_.id() << 24 | 1U << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */,
-                    kLeaf1Ecx | ((state_.cr4 & cr4::kXsave) != 0 ? bit(27) /* OSXSAVE */ : 0),
+                    kLeaf1Ecx | (has_avx ? kAvxLeaf1Ecx : 0) | ((state_.cr4 & cr4::kXsave) != 0 ? bit(27) /* OSXSAVE */ : 0),
                     kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0)};
         case 6: return {bit(2) /* ARAT */, 0, 0, 0};
-        case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx, kLeaf7Ecx, kLeaf7Edx} : Leaf{};
+        case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx | (has_avx ? kAvxLeaf7Ebx : 0), kLeaf7Ecx, kLeaf7Edx} : Leaf{};
         case 0xb:  // one processor: both levels have one (topology of several comes with SMP)
             if (subleaf == 0) return {0, 1, 1 << 8 | subleaf, apic_.id()};
             if (subleaf == 1) return {0, 1, 2 << 8 | subleaf, apic_.id()};

@@ -82,8 +82,10 @@ void lower_memory(Op& op, ZydisDecodedInstruction const& instruction, ZydisDecod
         } else if (memory.base != ZYDIS_REGISTER_NONE) {
             op.base = Lowering::gpr_slot(memory.base);
         }
+        // The index of a gather is a vector, which its handler reads.
+        bool const is_gather = memory.type == ZYDIS_MEMOP_TYPE_VSIB;
         if (memory.index != ZYDIS_REGISTER_NONE) {
-            op.index = Lowering::gpr_slot(memory.index);
+            op.index = is_gather ? kZeroSlot * 8 : Lowering::gpr_slot(memory.index);
             op.scale = log2_of(memory.scale) & 3;
         }
         op.disp = static_cast<std::int32_t>(displacement);

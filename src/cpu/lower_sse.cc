@@ -14,6 +14,8 @@ void lower_sse(LowerTable& table) {
     lower_sse4_string(table);
     lower_crypto(table);
     lower_xsave(table);
+    lower_avx(table);
+    lower_avx_move(table);
 }
 
 }  // namespace backplane

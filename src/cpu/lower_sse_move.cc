@@ -261,6 +261,12 @@ Op const* maskmovq(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 
+}  // namespace
+
+bool store_selected_bytes(Cpu& cpu, std::uint64_t address, Vector128 data, Vector128 mask) {
+    return store_selected<16>(cpu, address, &data, &mask);
+}
+
 std::uint8_t segment_of_hidden_operand(Lowering const& l) {
     ZydisRegister segment = ZYDIS_REGISTER_DS;
     for (unsigned i = 0; i < l.instruction.operand_count; ++i)
@@ -279,6 +285,8 @@ std::uint8_t segment_of_hidden_operand(Lowering const& l) {
             return ds;
     }
 }
+
+namespace {
 
 void lower_masked_store(Lowering& l) {
     take_vector_operands(l);

@@ -15,9 +15,12 @@ void set_mxcsr(Cpu& cpu, std::uint32_t value) {
     load_host_mxcsr(cpu.raw_state());
 }
 
+/// LDMXCSR and STMXCSR; with VEX they need what AVX needs.
+enum class Encoding : std::uint8_t { legacy, vex };
+template <Encoding kEncoding>
 Op const* ldmxcsr(Cpu& cpu, Op const* op) {
-    if (!cpu.simd_ok()) [[unlikely]]
-        return raise_simd_unavailable(cpu, op);
+    if (kEncoding == Encoding::vex ? !cpu.avx_ok() : !cpu.simd_ok()) [[unlikely]]
+        return kEncoding == Encoding::vex ? raise_avx_unavailable(cpu, op) : raise_simd_unavailable(cpu, op);
     auto const loaded = cpu.load<std::uint32_t>(cpu.address(op));
     if (!loaded.ok) [[unlikely]]
         return cpu.leave(op);
@@ -27,9 +30,10 @@ Op const* ldmxcsr(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 
+template <Encoding kEncoding>
 Op const* stmxcsr(Cpu& cpu, Op const* op) {
-    if (!cpu.simd_ok()) [[unlikely]]
-        return raise_simd_unavailable(cpu, op);
+    if (kEncoding == Encoding::vex ? !cpu.avx_ok() : !cpu.simd_ok()) [[unlikely]]
+        return kEncoding == Encoding::vex ? raise_avx_unavailable(cpu, op) : raise_simd_unavailable(cpu, op);
     gather_host_flags(cpu.raw_state());
     if (!cpu.store<std::uint32_t>(cpu.address(op), cpu.raw_state().mxcsr)) [[unlikely]]
         return cpu.leave(op);
@@ -132,8 +136,10 @@ void lower_register_form_invalid(Lowering& l) {
 }  // namespace
 
 void lower_sse_state(LowerTable& table) {
-    table[ZYDIS_MNEMONIC_LDMXCSR] = lower_as<ldmxcsr>;
-    table[ZYDIS_MNEMONIC_STMXCSR] = lower_as<stmxcsr>;
+    table[ZYDIS_MNEMONIC_LDMXCSR] = lower_as<ldmxcsr<Encoding::legacy>>;
+    table[ZYDIS_MNEMONIC_STMXCSR] = lower_as<stmxcsr<Encoding::legacy>>;
+    table[ZYDIS_MNEMONIC_VLDMXCSR] = lower_as<ldmxcsr<Encoding::vex>>;
+    table[ZYDIS_MNEMONIC_VSTMXCSR] = lower_as<stmxcsr<Encoding::vex>>;
     table[ZYDIS_MNEMONIC_FXSAVE] = lower_as<fxsave_area<FxsaveForm::legacy>>;
     table[ZYDIS_MNEMONIC_FXSAVE64] = lower_as<fxsave_area<FxsaveForm::wide>>;
     table[ZYDIS_MNEMONIC_FXRSTOR] = lower_as<fxrstor_area<FxsaveForm::legacy>>;

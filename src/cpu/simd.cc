@@ -65,7 +65,17 @@ constexpr bool is_denormal_double(std::uint64_t bits) {
     return static_cast<std::uint32_t>(value[lane / 2] >> 32 * (lane % 2));
 }
 
-bool has_tiny_result(Vector128 result, Lanes lanes) {
+bool has_tiny_half(Vector128 result) {
+    for (unsigned lane = 0; lane < 8; ++lane) {
+        auto const bits = static_cast<std::uint16_t>(result[lane / 4] >> 16 * (lane % 4));
+        if ((bits & 0x7c00) == 0 && (bits & 0x3ff) != 0) return true;
+    }
+    return false;
+}
+
+bool has_tiny_result(Vector128 result, FloatKind kind) {
+    if (kind.arithmetic == Arithmetic::halves) return has_tiny_half(result);
+    Lanes const lanes = kind.lanes;
     for (unsigned lane = 0; lane < count_of(lanes); ++lane)
         if (is_single(lanes) ? is_denormal_single(single_in(result, lane)) : is_denormal_double(result[lane]))
             return true;
@@ -83,6 +93,9 @@ bool is_inexact_unbounded(Arithmetic arithmetic, double a, double b, std::uint16
                  : "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc")
     switch (arithmetic) {
         case Arithmetic::exact:
+        case Arithmetic::none:
+        case Arithmetic::fused:
+        case Arithmetic::halves:
             return false;
         case Arithmetic::add:
             BACKPLANE_UNBOUNDED("fadd %%st(1), %%st");
@@ -153,18 +166,24 @@ bool settle(Cpu& cpu, std::uint32_t raised) {
 
 bool settle_simd_flags(Cpu& cpu) { return settle(cpu, read_host_mxcsr() & mxcsr::kFlags); }
 
-bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome outcome) {
+bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome const& outcome) {
+    return settle_simd_flags(cpu, kind, outcome, FloatOutcome{});
+}
+
+bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome const& low, FloatOutcome const& high) {
     if (kind.arithmetic == Arithmetic::exact) return settle_simd_flags(cpu);
     std::uint32_t const modes = cpu.raw_state().mxcsr;
     std::uint32_t const unmasked = ~modes >> mxcsr::kMaskShift & mxcsr::kFlags;
     std::uint32_t raised = read_host_mxcsr() & mxcsr::kFlags;
     // Unmasked underflow reports a tiny result even if it is exact ([SDM1] 4.9.1.5).
-    bool const tiny = (unmasked & mxcsr::kUnderflow) != 0 && has_tiny_result(outcome.result, kind.lanes);
+    bool const tiny = (unmasked & mxcsr::kUnderflow) != 0 && (has_tiny_result(low.result, kind) || has_tiny_result(high.result, kind));
     bool const huge = (unmasked & raised & mxcsr::kOverflow) != 0;
     if (tiny) raised |= mxcsr::kUnderflow;
-    if (tiny || huge) {
+    bool const knows_unbounded = kind.arithmetic != Arithmetic::fused && kind.arithmetic != Arithmetic::halves;
+    if ((tiny || huge) && knows_unbounded) {
         bool const masked_overflow = (raised & ~unmasked & mxcsr::kOverflow) != 0;
-        bool const inexact = masked_overflow || any_inexact_unbounded(modes, kind, outcome);
+        bool const inexact =
+            masked_overflow || any_inexact_unbounded(modes, kind, low) || any_inexact_unbounded(modes, kind, high);
         raised = inexact ? raised | mxcsr::kPrecision : raised & ~mxcsr::kPrecision;
     }
     return settle(cpu, raised);

@@ -66,6 +66,8 @@ inline void write_mmx(Cpu& cpu, std::uint8_t number, std::uint64_t value) {
 [[nodiscard, gnu::cold]] bool store_vector_slow(Cpu& cpu, std::uint64_t address, Vector128 value);
 /// Notes the fault of an operand that is not aligned to 16 bytes: #GP(0), whatever the segment.
 [[gnu::cold]] bool note_misaligned(Cpu& cpu);
+/// MASKMOVDQU. False: a fault is noted.
+[[nodiscard]] bool store_selected_bytes(Cpu& cpu, std::uint64_t address, Vector128 data, Vector128 mask);
 
 /// For the images of FXSAVE, FNSAVE and the like: the processor (AMD's) touches the last byte first, which shows in the
 /// address of a page fault. False: a fault or `alone` is noted.
@@ -163,7 +165,9 @@ Op const* mmx_op(Cpu& cpu, Op const* op) {
 
 /// How a floating-point result can overflow or be tiny: by which operation, in which elements. Needed when these
 /// exceptions are unmasked, since the host, which has them masked, then reports them differently.
-enum class Arithmetic : std::uint8_t { exact, add, subtract, multiply, divide, narrow };
+/// `fused`: more than one rounding or operation, so that PE stays what the host says. `halves`: results of 16 bits.
+/// `none`: raises nothing at all.
+enum class Arithmetic : std::uint8_t { exact, add, subtract, multiply, divide, narrow, fused, halves, none };
 enum class Lanes : std::uint8_t { one_single, four_singles, one_double, two_doubles };
 struct FloatKind {
     Arithmetic arithmetic{Arithmetic::exact};
@@ -181,7 +185,9 @@ struct FloatOutcome {
 [[gnu::cold]] void isolate_simd_flags(Cpu& cpu);
 /// After it: false when an unmasked exception arose (#XM or #UD is noted); nothing may be written then.
 [[nodiscard, gnu::cold]] bool settle_simd_flags(Cpu& cpu);
-[[nodiscard, gnu::cold]] bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome outcome);
+[[nodiscard, gnu::cold]] bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome const& outcome);
+/// The same for an operation on 256 bits; the second half may be zeros.
+[[nodiscard, gnu::cold]] bool settle_simd_flags(Cpu& cpu, FloatKind kind, FloatOutcome const& low, FloatOutcome const& high);
 
 /// xmm = Operation(xmm, source) with floating-point exceptions ([SDM1] 11.5).
 template <typename Operation, typename Source>
@@ -207,6 +213,9 @@ Op const* float_op(Cpu& cpu, Op const* op) {
 [[nodiscard]] inline bool is_mmx(Lowering const& l, unsigned i) {
     return l.is_register(i) && ZydisRegisterGetClass(l.operand(i).reg.value) == ZYDIS_REGCLASS_MMX;
 }
+/// The segment of MASKMOVQ's and MASKMOVDQU's destination.
+[[nodiscard]] std::uint8_t segment_of_hidden_operand(Lowering const& l);
+
 [[nodiscard]] inline bool is_xmm(Lowering const& l, unsigned i) {
     return l.is_register(i) && ZydisRegisterGetClass(l.operand(i).reg.value) == ZYDIS_REGCLASS_XMM;
 }
@@ -251,5 +260,6 @@ void lower_crypto(LowerTable& table);
 void lower_pextrw_to_memory(Lowering& l);
 void lower_xsave(LowerTable& table);
 void lower_avx(LowerTable& table);
+void lower_avx_move(LowerTable& table);
 
 }  // namespace backplane
