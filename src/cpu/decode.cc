@@ -76,14 +76,17 @@ void lower_memory(Op& op, ZydisDecodedInstruction const& instruction, ZydisDecod
         op.access = static_cast<std::uint8_t>((access_index(operands[i].size / 8) | (writes ? kAccessWrites : 0)) & 31);
         op.stack = memory.segment == ZYDIS_REGISTER_SS;
         std::int64_t displacement = memory.disp.has_displacement ? memory.disp.value : 0;
+        // Zydis takes a vector SIB byte whose base is "none, with a displacement" for R13 when VEX.B is set.
+        bool const is_gather = memory.type == ZYDIS_MEMOP_TYPE_VSIB;
+        bool const has_no_base = is_gather && instruction.raw.modrm.mod == 0 && instruction.raw.sib.base == 5;
+        if (has_no_base) displacement = instruction.raw.disp.value;
         if (memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP) {
             op.base = kCodeSlot * 8;
             displacement += op.offset + instruction.length;
-        } else if (memory.base != ZYDIS_REGISTER_NONE) {
+        } else if (memory.base != ZYDIS_REGISTER_NONE && !has_no_base) {
             op.base = Lowering::gpr_slot(memory.base);
         }
         // The index of a gather is a vector, which its handler reads.
-        bool const is_gather = memory.type == ZYDIS_MEMOP_TYPE_VSIB;
         if (memory.index != ZYDIS_REGISTER_NONE) {
             op.index = is_gather ? kZeroSlot * 8 : Lowering::gpr_slot(memory.index);
             op.scale = log2_of(memory.scale) & 3;

@@ -71,12 +71,6 @@ constexpr auto kAreaBytes = static_cast<std::uint32_t>(sizeof(FxsaveImage));
     return true;
 }
 
-/// Unlike other operands of 16 bytes, an image is first looked at for a non-canonical stack address (AMD's processors).
-void note_misaligned_image(Cpu& cpu, Op const* op, std::uint64_t address) {
-    bool const beyond = cpu.in_64_bit_mode() && !Cpu::is_canonical(address);
-    cpu.fault(beyond && op->stack != 0 ? ExceptionVector::stack_fault : ExceptionVector::general_protection);
-}
-
 template <FxsaveForm kForm>
 Op const* fxsave_area(Cpu& cpu, Op const* op) {
     if (!cpu.x87_ok()) return cpu.raise(op, ExceptionVector::device_not_available);

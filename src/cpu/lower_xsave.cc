@@ -43,6 +43,10 @@ static_assert(sizeof(Header) == kHeaderBytes);
 /// Outside 64-bit mode registers 8 to 15 are neither saved nor restored.
 [[nodiscard]] std::uint32_t vector_bytes(Cpu& cpu) { return cpu.in_64_bit_mode() ? 16 * 16 : 8 * 16; }
 
+[[nodiscard]] std::uint32_t area_bytes(std::uint64_t components) {
+    return kAvxArea + ((components & xcr0::kAvx) != 0 ? 256 : 0);
+}
+
 // --- saving -------------------------------------------------------------------------------------------------------
 
 /// What is stored where; all of it, or nothing when a page may not be written.
@@ -74,6 +78,8 @@ class Pieces {
         kind == SaveKind::compacted ? components_in_use_with_mxcsr(state) : components_in_use(state);
     std::uint64_t const saved = kind == SaveKind::plain ? wanted : wanted & in_use;
 
+    // The last byte first, as processors do; it shows in the address of a page fault.
+    if (!may_store_end(cpu, address, area_bytes(wanted)) || !cpu.may_store(address + kHeader, 8)) return false;
     Header header{wanted & in_use, wanted | kCompacted, {}};
     if (kind != SaveKind::compacted) {
         auto const old = cpu.load<std::uint64_t>(address + kHeader);
@@ -114,6 +120,7 @@ class Pieces {
     if (!cpu.load_bytes(address + kHeader, &header, sizeof header)) return false;
     if (!is_valid(header, state.xcr0)) return cpu.fault(ExceptionVector::general_protection);
     std::uint64_t const wanted = requested(cpu);
+    if (!may_load_end(cpu, address, area_bytes(wanted))) return false;
     std::uint64_t const loaded = wanted & header.xstate_bv;
     bool const compacted = (header.xcomp_bv & kCompacted) != 0;
     bool const loads_mxcsr = compacted ? (loaded & xcr0::kSse) != 0 : (wanted & (xcr0::kSse | xcr0::kAvx)) != 0;
@@ -148,16 +155,18 @@ class Pieces {
 [[nodiscard]] bool has_xsave(Cpu& cpu) { return (cpu.raw_state().cr4 & cr4::kXsave) != 0; }
 
 /// What comes before the first access ([SDM2B] XSAVE). False: a fault is noted.
-[[nodiscard]] bool may_use_area(Cpu& cpu, std::uint64_t address) {
+[[nodiscard]] bool may_use_area(Cpu& cpu, Op const* op, std::uint64_t address) {
     if (!has_xsave(cpu)) return cpu.fault(ExceptionVector::invalid_opcode);
     if ((cpu.raw_state().cr0 & cr0::kTaskSwitched) != 0) return cpu.fault(ExceptionVector::device_not_available);
-    return (address & 63) == 0 || cpu.fault(ExceptionVector::general_protection);
+    if ((address & 63) == 0) return true;
+    note_misaligned_image(cpu, op, address);
+    return false;
 }
 
 template <SaveKind kKind, FxsaveForm kForm>
 Op const* xsave(Cpu& cpu, Op const* op) {
     std::uint64_t const address = cpu.address(op);
-    if (!may_use_area(cpu, address) || !save(cpu, address, kForm, kKind)) [[unlikely]]
+    if (!may_use_area(cpu, op, address) || !save(cpu, address, kForm, kKind)) [[unlikely]]
         return cpu.leave(op);
     BACKPLANE_NEXT(cpu, op);
 }
@@ -165,7 +174,7 @@ Op const* xsave(Cpu& cpu, Op const* op) {
 template <FxsaveForm kForm>
 Op const* xrstor(Cpu& cpu, Op const* op) {
     std::uint64_t const address = cpu.address(op);
-    if (!may_use_area(cpu, address) || !restore(cpu, address, kForm)) [[unlikely]]
+    if (!may_use_area(cpu, op, address) || !restore(cpu, address, kForm)) [[unlikely]]
         return cpu.leave(op);
     BACKPLANE_NEXT(cpu, op);
 }

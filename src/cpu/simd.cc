@@ -35,6 +35,11 @@ bool store_vector_slow(Cpu& cpu, std::uint64_t address, Vector128 value) {
 
 bool note_misaligned(Cpu& cpu) { return cpu.fault(ExceptionVector::general_protection); }
 
+void note_misaligned_image(Cpu& cpu, Op const* op, std::uint64_t address) {
+    bool const beyond = cpu.in_64_bit_mode() && !Cpu::is_canonical(address);
+    cpu.fault(beyond && op->stack != 0 ? ExceptionVector::stack_fault : ExceptionVector::general_protection);
+}
+
 // --- unmasked exceptions --------------------------------------------------------------------------------------------
 
 void isolate_simd_flags(Cpu& cpu) {

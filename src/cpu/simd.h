@@ -66,6 +66,9 @@ inline void write_mmx(Cpu& cpu, std::uint8_t number, std::uint64_t value) {
 [[nodiscard, gnu::cold]] bool store_vector_slow(Cpu& cpu, std::uint64_t address, Vector128 value);
 /// Notes the fault of an operand that is not aligned to 16 bytes: #GP(0), whatever the segment.
 [[gnu::cold]] bool note_misaligned(Cpu& cpu);
+/// The same for the image of FXSAVE or XSAVE: unlike other operands it is first looked at for a non-canonical stack
+/// address.
+[[gnu::cold]] void note_misaligned_image(Cpu& cpu, Op const* op, std::uint64_t address);
 /// MASKMOVDQU. False: a fault is noted.
 [[nodiscard]] bool store_selected_bytes(Cpu& cpu, std::uint64_t address, Vector128 data, Vector128 mask);
 

@@ -15,6 +15,7 @@ struct Feature {
     std::uint32_t leaf;
     Register reg;
     std::uint8_t bit;
+    std::uint32_t subleaf{0};
 };
 
 constexpr Feature kFeatures[] = {
@@ -61,6 +62,15 @@ constexpr Feature kFeatures[] = {
     {ZYDIS_ISA_SET_CLWB, 7, ebx, 24},
     {ZYDIS_ISA_SET_RDWRFSGS, 7, ebx, 0},
     {ZYDIS_ISA_SET_SHA, 7, ebx, 29},
+    {ZYDIS_ISA_SET_AVX, 1, ecx, 28},
+    {ZYDIS_ISA_SET_AVXAES, 1, ecx, 28},
+    {ZYDIS_ISA_SET_AVX2, 7, ebx, 5},
+    {ZYDIS_ISA_SET_AVX2GATHER, 7, ebx, 5},
+    {ZYDIS_ISA_SET_FMA, 1, ecx, 12},
+    {ZYDIS_ISA_SET_F16C, 1, ecx, 29},
+    {ZYDIS_ISA_SET_XSAVE, 1, ecx, 26},
+    {ZYDIS_ISA_SET_XSAVEOPT, 0xd, eax, 0, 1},
+    {ZYDIS_ISA_SET_XSAVEC, 0xd, eax, 1, 1},
     {ZYDIS_ISA_SET_LAHF, 0x8000'0001, ecx, 0},
     {ZYDIS_ISA_SET_LZCNT, 0x8000'0001, ecx, 5},
     {ZYDIS_ISA_SET_PREFETCHWT1, 0x8000'0001, ecx, 8},
@@ -74,19 +84,15 @@ struct NotGenerated {
     std::uint8_t bit;
 };
 constexpr NotGenerated kNotGenerated[] = {
-    {"FMA", 1, ecx, 12},
-    {"AVX", 1, ecx, 28},
-    {"F16C", 1, ecx, 29},
-    {"AVX2", 7, ebx, 5},
     {"AVX512F", 7, ebx, 16},
     {"SSE4A", 0x8000'0001, ecx, 6},
     {"3DNOW", 0x8000'0001, edx, 31},
 };
 
-bool is_set(Cpuid const& cpuid, std::uint32_t leaf, Register reg, std::uint8_t bit) {
+bool is_set(Cpuid const& cpuid, std::uint32_t leaf, Register reg, std::uint8_t bit, std::uint32_t subleaf = 0) {
     if (leaf == 0) return true;
     std::uint32_t const most = cpuid(leaf & 0x8000'0000, 0)[eax];
-    return most >= leaf && (cpuid(leaf, 0)[reg] >> bit & 1) != 0;
+    return most >= leaf && (cpuid(leaf, subleaf)[reg] >> bit & 1) != 0;
 }
 
 std::vector<Exclusion> make_exclusions() {
@@ -101,13 +107,14 @@ std::vector<Exclusion> make_exclusions() {
             {ZYDIS_MNEMONIC_HLT, ZYDIS_MNEMONIC_CLI, ZYDIS_MNEMONIC_STI, ZYDIS_MNEMONIC_CLTS, ZYDIS_MNEMONIC_INVD,
              ZYDIS_MNEMONIC_WBINVD, ZYDIS_MNEMONIC_INVLPG, ZYDIS_MNEMONIC_LGDT, ZYDIS_MNEMONIC_LIDT,
              ZYDIS_MNEMONIC_LLDT, ZYDIS_MNEMONIC_LTR, ZYDIS_MNEMONIC_LMSW, ZYDIS_MNEMONIC_RDMSR, ZYDIS_MNEMONIC_WRMSR,
-             ZYDIS_MNEMONIC_RSM, ZYDIS_MNEMONIC_SWAPGS, ZYDIS_MNEMONIC_SYSRET, ZYDIS_MNEMONIC_SYSEXIT});
+             ZYDIS_MNEMONIC_RSM, ZYDIS_MNEMONIC_XSETBV, ZYDIS_MNEMONIC_SWAPGS, ZYDIS_MNEMONIC_SYSRET, ZYDIS_MNEMONIC_SYSEXIT});
     exclude("leaves user mode", {ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSENTER, ZYDIS_MNEMONIC_INT,
                                  ZYDIS_MNEMONIC_INT1, ZYDIS_MNEMONIC_INT3, ZYDIS_MNEMONIC_INTO, ZYDIS_MNEMONIC_IRET,
                                  ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_IRETQ});
     exclude("tells or depends on the host's identity, time or performance counters",
             {ZYDIS_MNEMONIC_CPUID, ZYDIS_MNEMONIC_RDTSC, ZYDIS_MNEMONIC_RDTSCP, ZYDIS_MNEMONIC_RDPMC,
              ZYDIS_MNEMONIC_RDPID});
+    exclude("shows the host's XCR0", {ZYDIS_MNEMONIC_XGETBV});
     exclude("random by design", {ZYDIS_MNEMONIC_RDRAND, ZYDIS_MNEMONIC_RDSEED});
     exclude("shows the host's descriptor tables and control registers",
             {ZYDIS_MNEMONIC_SGDT, ZYDIS_MNEMONIC_SIDT, ZYDIS_MNEMONIC_SLDT, ZYDIS_MNEMONIC_STR, ZYDIS_MNEMONIC_SMSW,
@@ -152,8 +159,8 @@ Cpuid host_cpuid() {
 
 Advertised::Advertised(Cpuid const& guest, Cpuid const& host) {
     for (auto const& feature : kFeatures) {
-        if (!is_set(guest, feature.leaf, feature.reg, feature.bit)) continue;
-        bool const on_host = is_set(host, feature.leaf, feature.reg, feature.bit);
+        if (!is_set(guest, feature.leaf, feature.reg, feature.bit, feature.subleaf)) continue;
+        bool const on_host = is_set(host, feature.leaf, feature.reg, feature.bit, feature.subleaf);
         sets_[feature.set] = on_host;
         if (!on_host) missing_on_host_.emplace_back(ZydisISASetGetString(feature.set));
     }

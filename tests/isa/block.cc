@@ -26,6 +26,16 @@ bool fits_blocks(Decoded const& decoded) {
         case ZYDIS_MNEMONIC_FRSTOR:
         case ZYDIS_MNEMONIC_FLDENV:
         case ZYDIS_MNEMONIC_LDMXCSR:
+        case ZYDIS_MNEMONIC_VLDMXCSR:
+        case ZYDIS_MNEMONIC_VMASKMOVDQU:
+        case ZYDIS_MNEMONIC_XSAVE:
+        case ZYDIS_MNEMONIC_XSAVE64:
+        case ZYDIS_MNEMONIC_XSAVEOPT:
+        case ZYDIS_MNEMONIC_XSAVEOPT64:
+        case ZYDIS_MNEMONIC_XSAVEC:
+        case ZYDIS_MNEMONIC_XSAVEC64:
+        case ZYDIS_MNEMONIC_XRSTOR:
+        case ZYDIS_MNEMONIC_XRSTOR64:
         case ZYDIS_MNEMONIC_ENTER:
         case ZYDIS_MNEMONIC_LEAVE:
         case ZYDIS_MNEMONIC_XLAT:
@@ -50,7 +60,7 @@ bool fits_blocks(Decoded const& decoded) {
             return decoded.operands[0].type != ZYDIS_OPERAND_TYPE_MEMORY ||
                    decoded.operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER;
         default:
-            return true;
+            return decoded.instruction.meta.isa_set != ZYDIS_ISA_SET_AVX2GATHER;
     }
 }
 
@@ -69,6 +79,11 @@ bool is_integer(ZydisISASet set) {
         case ZYDIS_ISA_SET_SSSE3MMX:
         case ZYDIS_ISA_SET_SSE4:
         case ZYDIS_ISA_SET_AES:
+        case ZYDIS_ISA_SET_AVX:
+        case ZYDIS_ISA_SET_AVXAES:
+        case ZYDIS_ISA_SET_AVX2:
+        case ZYDIS_ISA_SET_FMA:
+        case ZYDIS_ISA_SET_F16C:
         case ZYDIS_ISA_SET_SHA:
         case ZYDIS_ISA_SET_PCLMULQDQ:
             return false;

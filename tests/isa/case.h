@@ -47,6 +47,7 @@ struct alignas(16) UserState {
     std::uint64_t fs_base;
     std::uint64_t gs_base;
     FxState fx;
+    std::uint64_t ymm_high[16][2];  ///< bits 255:128
 };
 
 /// What ended the case: every case ends with an exception, that of the UD2 behind its code if nothing else happened.

@@ -97,16 +97,21 @@ void push_legacy_prefixes(Form const& form, Bytes& bytes) {
     if (form.map == 3) bytes.push(0x3a);
 }
 
+constexpr std::uint8_t kSib = 4, kVectorSib = 2 << 3 | kPlainBase;  // rbx and vector 2
+constexpr std::uint8_t kGatherMask = 3;                             // the registers of a gather must differ
+
 Bytes encode(Form const& form, unsigned mod, unsigned reg, unsigned rm) {
     Bytes bytes;
+    bool const has_sib = mod == kModMemory && rm == kSib;
     if (form.vex) {
-        auto const vex = vex_prefix(form, 0, 15);
+        auto const vex = vex_prefix(form, 0, has_sib ? 15 - kGatherMask : 15);
         for (auto const byte : vex) bytes.push(byte);
     } else {
         push_legacy_prefixes(form, bytes);
     }
     bytes.push(form.opcode);
     bytes.push(mod << 6 | reg << 3 | rm);
+    if (has_sib) bytes.push(kVectorSib);
     bytes.count = 15;  // zeros as displacement and immediate
     return bytes;
 }
@@ -119,6 +124,7 @@ class Enumeration {
         form.uses_vvvv = false;
         for (unsigned reg = 0; reg < 8; ++reg) {
             if (!try_bytes(form, kModMemory, reg, kPlainBase)) return;
+            if (form.vex) try_bytes(form, kModMemory, reg, kSib);
             for (unsigned rm = 0; rm < 8; ++rm) try_bytes(form, kModRegister, reg, rm);
         }
     }
@@ -148,6 +154,9 @@ class Enumeration {
         found.reg = static_cast<std::uint8_t>(reg);
         found.fixed_rm = has_modrm && mod == kModRegister && !encoded_in(decoded, ZYDIS_OPERAND_ENCODING_MODRM_RM);
         found.rm = static_cast<std::uint8_t>(rm);
+        found.vsib = std::ranges::any_of(decoded.visible(), [](auto const& operand) {
+            return operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type == ZYDIS_MEMOP_TYPE_VSIB;
+        });
         found.uses_vvvv = encoded_in(decoded, ZYDIS_OPERAND_ENCODING_NDSNDD);
         forms_.push_back(std::move(found));
         return has_modrm;

@@ -35,6 +35,7 @@ struct Form {
     std::uint8_t map;  ///< 0 none, 1 0F, 2 0F38, 3 0F3A
     bool vex;          ///< the one prefix, if any, is in VEX.pp
     bool vex_long;     ///< VEX.L
+    bool vsib;         ///< the index is a vector register
     bool uses_vvvv;    ///< else VEX.vvvv must be all ones
     std::uint8_t opcode;
     bool has_modrm;

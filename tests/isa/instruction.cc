@@ -59,7 +59,9 @@ class Assembler {
         std::uint64_t const kind = rng_.below(100);
         bool const free = registers_.bases.empty();
         base_ = free ? rng_.below(16) : rng_.pick(registers_.bases);
-        if (kind < 12) {  // relative to RIP
+        if (form_.vsib) {
+            mod_ = rng_.below(3), rm_ = 4, index_ = rng_.below(16);
+        } else if (kind < 12) {  // relative to RIP
             mod_ = 0, rm_ = 5;
         } else if (kind < 20) {  // SIB without base and index: an absolute address
             mod_ = 0, rm_ = 4, base_ = 5, index_ = 4;

@@ -46,7 +46,8 @@ CpuState user_mode() {
                 cr0::kWriteProtect | cr0::kAlignmentMask | cr0::kPaging;
     state.cr3 = kTables;
     state.cr4 =
-        cr4::kPhysicalAddressExtension | cr4::kGlobalPages | cr4::kFxsave | cr4::kSimdExceptions | cr4::kFsgsbase;
+        cr4::kPhysicalAddressExtension | cr4::kGlobalPages | cr4::kFxsave | cr4::kSimdExceptions | cr4::kFsgsbase |
+        cr4::kXsave;
     state.efer = efer::kSyscall | efer::kLongModeEnable | efer::kLongModeActive | efer::kNoExecute;
     state.segments[cs] = user_segment(0x33, 0xb);
     state.segments[cs].long_mode = true;
@@ -70,6 +71,7 @@ void put_state(UserState const& from, CpuState& to) {
     to.x87.status = from.fx.status;
     to.x87.valid = from.fx.valid;
     for (unsigned i = 0; i < 16; ++i) to.xmm[i].words = {from.fx.xmm[i][0], from.fx.xmm[i][1]};
+    for (unsigned i = 0; i < 16; ++i) to.ymm_high[i].words = {from.ymm_high[i][0], from.ymm_high[i][1]};
     to.mxcsr = from.fx.mxcsr;
 }
 
@@ -88,6 +90,7 @@ void take_state(CpuState const& from, UserState& to) {
         to.fx.st[i] = {value.significand, value.sign_exponent, {}};
     }
     for (unsigned i = 0; i < 16; ++i) std::memcpy(to.fx.xmm[i], from.xmm[i].words.data(), sizeof to.fx.xmm[i]);
+    for (unsigned i = 0; i < 16; ++i) std::memcpy(to.ymm_high[i], from.ymm_high[i].words.data(), sizeof to.ymm_high[i]);
     to.fx.mxcsr = from.mxcsr;
 }
 
@@ -173,6 +176,7 @@ void Interpreted::run(Case const& from, Result& to) {
     for (std::uint64_t i = 0; i < std::size(kWindowFrames); ++i)
         machine.put(kWindowFrames[i], from.window + i * kPage, kPage);
     CpuState state = user_mode();
+    state.xcr0 = machine.cpu.state_components();
     put_state(from.before, state);
     machine.cpu.set_state(state);
     machine.fault.reset();

@@ -236,6 +236,7 @@ class Test {
         for (unsigned i = 0; i < 16; ++i) {
             all = all && notices("a general register", [&](Result& r) { r.state.gpr[i] ^= 1; });
             all = all && notices("an XMM register", [&](Result& r) { r.state.fx.xmm[i][i & 1] ^= 1; });
+            all = all && notices("a YMM register", [&](Result& r) { r.state.ymm_high[i][i & 1] ^= 1; });
             all = all && notices("an x87 register", [&](Result& r) { r.state.fx.st[i & 7].sign_exponent ^= 1; });
         }
         return all;

@@ -32,6 +32,11 @@ constexpr int kGregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP
 constexpr std::size_t kMagicOffset = 464;
 constexpr std::uint32_t kXstateMagic = 0x46505853;
 constexpr std::size_t kXstateBitsOffset = 512;
+constexpr std::size_t kYmmHighOffset = 576;  // [SDM1] 13.4.3, standard format
+constexpr std::byte kX87AndSse{3}, kAvx{4};
+
+/// The frame holds the upper halves of the YMM registers.
+bool has_ymm = false;
 
 // The bases of FS and GS are not in the frame. The handler needs its own FS (thread-local storage).
 bool has_base_instructions = false;
@@ -56,6 +61,11 @@ void take_result(ucontext_t const& context, Result& result) {
     result.state.rip = static_cast<std::uint64_t>(machine.gregs[REG_RIP]);
     result.state.rflags = static_cast<std::uint64_t>(machine.gregs[REG_EFL]);
     std::memcpy(&result.state.fx, machine.fpregs, sizeof(FxState));
+    auto const* const frame = reinterpret_cast<std::byte const*>(machine.fpregs);
+    if (has_ymm && (frame[kXstateBitsOffset] & kAvx) != std::byte{0})
+        std::memcpy(result.state.ymm_high, frame + kYmmHighOffset, sizeof result.state.ymm_high);
+    else
+        std::memset(result.state.ymm_high, 0, sizeof result.state.ymm_high);
     result.outcome = {static_cast<std::uint32_t>(machine.gregs[REG_TRAPNO]),
                       static_cast<std::uint32_t>(machine.gregs[REG_ERR]),
                       static_cast<std::uint64_t>(machine.gregs[REG_CR2])};
@@ -79,7 +89,11 @@ void start(Case const& next, ucontext_t& context) {
     machine.fpregs->mxcr_mask = mask;
     std::uint32_t magic;
     std::memcpy(&magic, frame + kMagicOffset, sizeof magic);
-    if (magic == kXstateMagic) frame[kXstateBitsOffset] |= std::byte{3};  // x87 and SSE are not in their initial state
+    if (magic != kXstateMagic) return;
+    frame[kXstateBitsOffset] |= kX87AndSse;  // they are not in their initial state
+    if (!has_ymm) return;
+    frame[kXstateBitsOffset] |= kAvx;
+    std::memcpy(frame + kYmmHighOffset, next.before.ymm_high, sizeof next.before.ymm_high);
 }
 
 void futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value) {
@@ -152,6 +166,7 @@ int run() {
     constexpr unsigned long kHwcap2Fsgsbase = 2;  // Linux, arch/x86/include/uapi/asm/hwcap2.h
     has_base_instructions = (getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) != 0;
     if (has_base_instructions) find_own_base();
+    has_ymm = __builtin_cpu_supports("avx");
 
     constexpr std::size_t kStackBytes = 256 * 1024;
     void* const stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -247,6 +247,7 @@ UserState random_state(Rng& rng) {
     state.fs_base = kFsBase;
     state.gs_base = kGsBase;
     state.fx = random_fx(rng);
+    for (auto& high : state.ymm_high) random_xmm(rng, high);
     return state;
 }
 

@@ -25,7 +25,8 @@ class SingleCase {
         lay_out(program_, 1, choose_start(), case_);
         choose_values_in_registers();
         for (auto const& operand : instruction().decoded.all())
-            if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) place(operand);
+            if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY)
+                operand.mem.type == ZYDIS_MEMOP_TYPE_VSIB ? place_gather(operand) : place(operand);
         mask_x87_where_it_faults();
         choose_values_in_memory();
         choose_target();
@@ -57,6 +58,10 @@ class SingleCase {
         bool const shifts = decoded().instruction.meta.category == ZYDIS_CATEGORY_SHIFT ||
                             decoded().instruction.meta.category == ZYDIS_CATEGORY_ROTATE;
         if (shifts && rng_.chance(70)) set_low_byte(kRcx, rng_.below(72));
+        if (is_xsave()) {
+            state_.gpr[kRax] = rng_.next() << 32 | rng_.below(8);
+            state_.gpr[kRdx] = rng_.next() << 32;
+        }
         if (instruction().has_repeat()) set_count(rng_.chance(5) ? rng_.below(1500) : rng_.below(24));
         switch (mnemonic()) {
             case ZYDIS_MNEMONIC_DIV:
@@ -78,6 +83,11 @@ class SingleCase {
             case ZYDIS_MNEMONIC_LEAVE:
                 if (rng_.chance(90)) state_.gpr[kRbp] = random_address(rng_, 8);
                 break;
+            case ZYDIS_MNEMONIC_VPCMPESTRI:
+            case ZYDIS_MNEMONIC_VPCMPESTRM:
+                for (unsigned const reg : {kRax, kRdx})
+                    if (rng_.chance(70)) state_.gpr[reg] = (rng_.next() << 32) | static_cast<std::uint32_t>(rng_.below(40) - 20);
+                break;
             case ZYDIS_MNEMONIC_BT:
             case ZYDIS_MNEMONIC_BTC:
             case ZYDIS_MNEMONIC_BTR:
@@ -86,6 +96,17 @@ class SingleCase {
                 break;
             default:
                 break;
+        }
+    }
+    static constexpr std::uint64_t kXsaveBytes = 832;
+    bool is_xsave() const {
+        switch (decoded().instruction.meta.isa_set) {
+            case ZYDIS_ISA_SET_XSAVE:
+            case ZYDIS_ISA_SET_XSAVEOPT:
+            case ZYDIS_ISA_SET_XSAVEC:
+                return true;
+            default:
+                return false;
         }
     }
     void set_low_byte(unsigned reg, std::uint64_t value) {
@@ -120,6 +141,8 @@ class SingleCase {
     }
     /// False when RCX, being part of the address as well, gives an undefined result after all.
     bool has_defined_result() const {
+        // The mask of components in EDX:EAX must not have been changed to make an address.
+        if (is_xsave()) return (state_.gpr[kRax] & 0xffff'ffff) < 8 && (state_.gpr[kRdx] & 0xffff'ffff) == 0;
         bool const doubles = mnemonic() == ZYDIS_MNEMONIC_SHLD || mnemonic() == ZYDIS_MNEMONIC_SHRD;
         if (!doubles || size() != 16 || decoded().operands[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return true;
         return (state_.gpr[kRcx] & 31) <= 16;
@@ -135,7 +158,8 @@ class SingleCase {
     void place(ZydisDecodedOperand const& operand) {
         if (operand.mem.type != ZYDIS_MEMOP_TYPE_MEM) return;
         auto const& mem = operand.mem;
-        std::uint64_t want = random_address(rng_, std::max(1u, operand.size / 8u));
+        std::uint64_t want = random_address(rng_, is_xsave() ? kXsaveBytes : std::max(1u, operand.size / 8u));
+        if (is_xsave() && rng_.chance(85)) want &= ~std::uint64_t{63};
         if (mem.segment == ZYDIS_REGISTER_GS) want -= state_.gs_base;
         if (mem.segment == ZYDIS_REGISTER_FS) want -= state_.fs_base;
         auto const base = gpr_number(mem.base);
@@ -149,6 +173,33 @@ class SingleCase {
         }
         if (index) return set_address(*index, (want - disp) / mem.scale);
         place_constant(mem, want);
+    }
+    /// A base in the window, indexes that reach a little beyond it, and any mask.
+    void place_gather(ZydisDecodedOperand const& operand) {
+        auto const& mem = operand.mem;
+        auto const disp = static_cast<std::uint64_t>(mem.disp.has_displacement ? mem.disp.value : 0);
+        std::uint64_t want = kWindow + kPage + rng_.below(kPage) - 512 - disp;
+        if (mem.segment == ZYDIS_REGISTER_GS) want -= state_.gs_base;
+        if (mem.segment == ZYDIS_REGISTER_FS) want -= state_.fs_base;
+        auto const base = gpr_number(mem.base);
+        if (base) state_.gpr[*base] = want;
+        std::uint64_t const origin = base ? 0 : want;
+        bool const dword_index = mnemonic() == ZYDIS_MNEMONIC_VPGATHERDD || mnemonic() == ZYDIS_MNEMONIC_VPGATHERDQ ||
+                                 mnemonic() == ZYDIS_MNEMONIC_VGATHERDPS || mnemonic() == ZYDIS_MNEMONIC_VGATHERDPD;
+        unsigned const index = static_cast<unsigned>(ZydisRegisterGetId(mem.index));
+        bool const all_inside = rng_.chance(60);
+        for (auto* const half : {state_.fx.xmm[index], state_.ymm_high[index]}) {
+            for (unsigned i = 0; i < 2; ++i) {
+                auto const pick = [&] {
+                    std::uint64_t const reach = all_inside ? 512 : 8192;
+                    return (origin + rng_.below(reach) - reach / 2) / mem.scale;
+                };
+                half[i] = dword_index ? static_cast<std::uint32_t>(pick()) | pick() << 32 : pick();
+            }
+        }
+        unsigned const mask = static_cast<unsigned>(ZydisRegisterGetId(decoded().operands[2].reg.value));
+        for (auto* const half : {state_.fx.xmm[mask], state_.ymm_high[mask]})
+            for (unsigned i = 0; i < 2; ++i) half[i] = rng_.chance(50) ? ~std::uint64_t{0} : rng_.next();
     }
     void set_address(unsigned reg, std::uint64_t value) {
         bool const narrow = decoded().instruction.address_width == 32 && reg != kRsp;
@@ -204,10 +255,16 @@ class SingleCase {
                 break;
             case ZYDIS_MNEMONIC_MASKMOVQ:
             case ZYDIS_MNEMONIC_MASKMOVDQU:
+            case ZYDIS_MNEMONIC_VMASKMOVDQU:
                 store_all_where_it_faults();
                 break;
             case ZYDIS_MNEMONIC_LDMXCSR:
+            case ZYDIS_MNEMONIC_VLDMXCSR:
                 choose_mxcsr(0);
+                break;
+            case ZYDIS_MNEMONIC_XRSTOR:
+            case ZYDIS_MNEMONIC_XRSTOR64:
+                choose_xsave_image();
                 break;
             case ZYDIS_MNEMONIC_FXRSTOR:
             case ZYDIS_MNEMONIC_FXRSTOR64:
@@ -302,6 +359,22 @@ class SingleCase {
         std::memcpy(bytes, &other.fx, sizeof(FxState));
         choose_mxcsr(kMxcsrOffset);
     }
+    /// Of components that the simulator has, in either format, and now and then with a header that is refused. What
+    /// else the host has must not be asked for.
+    void choose_xsave_image() {
+        constexpr std::uint64_t kCompacted = std::uint64_t{1} << 63, kHeader = 512;
+        auto* const bytes = operand_bytes(0, kXsaveBytes);
+        if (bytes == nullptr) return;
+        UserState const other = random_state(rng_);
+        std::memcpy(bytes, &other.fx, sizeof(FxState));
+        choose_mxcsr(24);
+        std::memset(bytes + kHeader, 0, 64);
+        std::uint64_t const present = rng_.below(8);
+        bool const compacted = rng_.chance(50);
+        put(bytes, kHeader, rng_.chance(90) ? compacted ? present & rng_.next() : present : present | std::uint64_t{1} << 62);
+        if (compacted) put(bytes, kHeader + 8, kCompacted | (rng_.chance(90) ? present : present ^ 2));
+        if (rng_.chance(10)) put(bytes, kHeader + 16 + rng_.below(40), std::uint8_t{1});
+    }
     void choose_environment() {
         bool const short_form = decoded().instruction.operand_width == 16;
         auto* const bytes = operand_bytes(0, 28);
@@ -358,6 +431,18 @@ class SingleCase {
                 ignore(28, 4);
                 ignore(416, 96);
                 break;
+            // Which components are in use beyond those that differ from their initial state is up to the processor
+            // ([SDM1] 13.6).
+            case ZYDIS_MNEMONIC_XSAVE:
+            case ZYDIS_MNEMONIC_XSAVE64:
+            case ZYDIS_MNEMONIC_XSAVEOPT:
+            case ZYDIS_MNEMONIC_XSAVEOPT64:
+            case ZYDIS_MNEMONIC_XSAVEC:
+            case ZYDIS_MNEMONIC_XSAVEC64:
+                ignore(6, 18);
+                ignore(28, 4);
+                ignore(512, 1);
+                break;
             default:
                 break;
         }
@@ -382,7 +467,8 @@ std::uint64_t random_address(Rng& rng, std::uint64_t bytes) {
     if (kind < 74) {
         std::uint64_t const address = kWindow + rng.below(kWritableBytes - room + 1);
         bool const aligned = rng.chance(room >= 16 ? 88 : 50);
-        return aligned ? address & ~(room >= 16 ? std::uint64_t{15} : room - 1) : address;
+        std::uint64_t const boundary = room == 32 ? 32 : std::min<std::uint64_t>(room, 16);
+        return aligned ? address & ~(boundary - 1) : address;
     }
     if (kind < 83) return across(kWindow + kPage);
     if (kind < 89) return (kWindow + kWritableBytes + rng.below(kPage - room + 1)) & ~std::uint64_t{15};
