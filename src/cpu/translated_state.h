@@ -16,6 +16,11 @@ struct JumpEntry {
     void const* code;
 };
 
+/// Bits 255:128 are in the host's registers, or still in memory; legacy SSE leaves them alone in both places.
+struct VectorsLoaded {
+    static constexpr std::uint8_t kNone = 0, kXmm = 1, kYmm = 2;
+};
+
 struct TranslatedState {
     static constexpr std::uint32_t kJumpEntries = 8192;
     // Functions begin at multiples of 16 and often at the same offset of a page; the product's upper bits tell them apart.
@@ -26,7 +31,7 @@ struct TranslatedState {
     std::uint64_t temporary{0};
     std::uint64_t temporary_flags{0};
     std::uint64_t call_target{0};
-    std::uint64_t xmm_loaded{0};  ///< 1 while the guest's XMM registers are in the host's
+    std::uint64_t xmm_loaded{0};  ///< what the host's vector registers hold of the guest's: a VectorsLoaded
     void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
     std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view
     std::array<std::vector<std::uint16_t>, 2> used;            ///< slots that may hold an entry

@@ -364,7 +364,7 @@ class Emitter : public Xbyak::CodeGenerator {
         and_(r10d, (TlbSet::kEntries - 1) << 4);
         sub(r11, qword[r15 + r10 + table]);
         if (alignment) {
-            test(r9d, 15);
+            test(r9d, bytes - 1);
             jnz(stub.slow, T_NEAR);
         }
         cmp(r11, static_cast<std::uint32_t>(kPageBytes - bytes));
@@ -381,10 +381,12 @@ class Emitter : public Xbyak::CodeGenerator {
         jb(no_quota_, T_NEAR);
         for (Instruction const& at : instructions_) {
             if (!at.effects.is_vector || at.effects.treatment != Treatment::copy) continue;
-            cmp(state8(o_.xmm_loaded), 0);
-            je(load_xmm_, T_NEAR);
             needs_xmm_ = true;
-            break;
+            needs_ymm_ = needs_ymm_ || at.effects.is_vex;
+        }
+        if (needs_xmm_) {
+            cmp(state8(o_.xmm_loaded), needs_ymm_ ? VectorsLoaded::kYmm : VectorsLoaded::kXmm);
+            jb(load_xmm_, T_NEAR);
         }
         L(xmm_ready_);
     }
@@ -470,7 +472,7 @@ class Emitter : public Xbyak::CodeGenerator {
             mov(r9, state64(o_.page_address));
             if (page_offset_ != 0) add(r9, page_offset_);
             mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
-            call(request_.thunks.load_xmm);
+            call(needs_ymm_ ? request_.thunks.load_ymm : request_.thunks.load_xmm);
             jmp(xmm_ready_, T_NEAR);
         }
         if (request_.trace.second_page != Trace::kNoPage) {
@@ -519,11 +521,25 @@ class Emitter : public Xbyak::CodeGenerator {
 
     bool is_last(Instruction const& at) const { return at.op == &request_.trace.ops[request_.trace.count - 1]; }
 
+    /// What may make SIMD exceptions visible, so that what follows must be looked at anew.
+    static bool may_unmask(ZydisMnemonic mnemonic) {
+        switch (mnemonic) {
+            case ZYDIS_MNEMONIC_LDMXCSR:
+            case ZYDIS_MNEMONIC_VLDMXCSR:
+            case ZYDIS_MNEMONIC_FXRSTOR:
+            case ZYDIS_MNEMONIC_FXRSTOR64:
+            case ZYDIS_MNEMONIC_XRSTOR:
+            case ZYDIS_MNEMONIC_XRSTOR64:
+                return true;
+            default:
+                return false;
+        }
+    }
     void emit_handler(Instruction const& at) {
         flush_pending();
         written_.reset();
         host_flags_ = HostFlags::stale;
-        if (is_last(at)) {
+        if (is_last(at) || may_unmask(at.decoded.mnemonic)) {
             // The trace's own end follows it there, so that a jump handler and a plain one both work.
             mov(r10, reinterpret_cast<std::uint64_t>(at.op));
             jmp(request_.thunks.last_handler, T_NEAR);
@@ -572,7 +588,7 @@ class Emitter : public Xbyak::CodeGenerator {
         encoded.prefixes = 0;
         encoded.branch_type = ZYDIS_BRANCH_TYPE_NONE;
         encoded.branch_width = ZYDIS_BRANCH_WIDTH_NONE;
-        encoded.allowed_encodings = ZYDIS_ENCODABLE_ENCODING_LEGACY;
+        encoded.allowed_encodings = at.effects.is_vex ? ZYDIS_ENCODABLE_ENCODING_VEX : ZYDIS_ENCODABLE_ENCODING_LEGACY;
 
         bool const visible = at.effects.produces != Produces::nothing && is_visible(index_);
         if (visible && at.effects.produces == Produces::carry_overflow && at.effects.producer == FlagProducer::raw)
@@ -588,7 +604,7 @@ class Emitter : public Xbyak::CodeGenerator {
             if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
             ZydisRegister const reg = at.operands[i].reg.value;
             ZydisRegisterClass const kind = ZydisRegisterGetClass(reg);
-            if (kind == ZYDIS_REGCLASS_XMM) continue;
+            if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
             ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
             auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
             std::uint8_t number = kHostOf[guest];
@@ -1058,6 +1074,7 @@ class Emitter : public Xbyak::CodeGenerator {
     std::size_t index_{0};
     bool ended_{false};
     bool needs_xmm_{false};
+    bool needs_ymm_{false};
     std::optional<Pending> pending_;
     std::optional<Written> written_;
     HostFlags host_flags_{HostFlags::stale};

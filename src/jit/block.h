@@ -23,6 +23,7 @@ struct Thunks {
     std::uint8_t const* keep_carry;    ///< DeferredFlags::base_carry = the guest's CF
     std::uint8_t const*
         load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
+    std::uint8_t const* load_ymm;    ///< the same with bits 255:128
     std::uint8_t const* exit_rip;    ///< R9 = rip
     std::uint8_t const* exit_dispatch;  ///< R9 = rip: to the dispatcher, although code for it may be there
     std::uint8_t const* exit_link;   ///< R9 = rip, R10 = Link

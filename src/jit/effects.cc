@@ -45,6 +45,79 @@ void rotate(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
     if (count > 1) out.producer = FlagProducer::raw;
 }
 
+/// What the interpreter's handlers must do: element by element, control state, flags beside a result, and
+/// approximations.
+bool is_left_to_handlers(ZydisMnemonic mnemonic) {
+    switch (mnemonic) {
+        case ZYDIS_MNEMONIC_VLDMXCSR:
+        case ZYDIS_MNEMONIC_VSTMXCSR:
+        case ZYDIS_MNEMONIC_VMASKMOVDQU:
+        case ZYDIS_MNEMONIC_VMASKMOVPS:
+        case ZYDIS_MNEMONIC_VMASKMOVPD:
+        case ZYDIS_MNEMONIC_VPMASKMOVD:
+        case ZYDIS_MNEMONIC_VPMASKMOVQ:
+        case ZYDIS_MNEMONIC_VPCMPESTRI:
+        case ZYDIS_MNEMONIC_VPCMPESTRM:
+        case ZYDIS_MNEMONIC_VPCMPISTRI:
+        case ZYDIS_MNEMONIC_VPCMPISTRM:
+        case ZYDIS_MNEMONIC_VRCPPS:
+        case ZYDIS_MNEMONIC_VRCPSS:
+        case ZYDIS_MNEMONIC_VRSQRTPS:
+        case ZYDIS_MNEMONIC_VRSQRTSS:
+            return true;
+        default:
+            return false;
+    }
+}
+
+/// AVX, AVX2, FMA, F16C with VEX. A host that lacks them never gets here: its guests have no XCR0.AVX.
+bool vex(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
+    switch (instruction.meta.isa_ext) {
+        case ZYDIS_ISA_EXT_AVX:
+        case ZYDIS_ISA_EXT_AVX2:
+        case ZYDIS_ISA_EXT_AVXAES:
+        case ZYDIS_ISA_EXT_FMA:
+        case ZYDIS_ISA_EXT_F16C:
+            break;
+        default:
+            return false;
+    }
+    if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX || is_left_to_handlers(instruction.mnemonic)) return false;
+    for (unsigned i = 0; i < instruction.operand_count_visible; ++i) {
+        if (operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+        ZydisRegisterClass const kind = ZydisRegisterGetClass(operands[i].reg.value);
+        if (kind != ZYDIS_REGCLASS_XMM && kind != ZYDIS_REGCLASS_YMM && !is_general(operands[i].reg.value)) return false;
+    }
+    // The only one that computes with floating-point flags and then stores: they are raised even if the store faults.
+    if (instruction.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) return false;
+    out.treatment = Treatment::copy;
+    out.is_vector = out.is_vex = true;
+    switch (instruction.mnemonic) {
+        case ZYDIS_MNEMONIC_VCOMISS:
+        case ZYDIS_MNEMONIC_VCOMISD:
+        case ZYDIS_MNEMONIC_VUCOMISS:
+        case ZYDIS_MNEMONIC_VUCOMISD:
+        case ZYDIS_MNEMONIC_VPTEST:
+        case ZYDIS_MNEMONIC_VTESTPS:
+        case ZYDIS_MNEMONIC_VTESTPD:
+            out.produces = Produces::all;
+            out.producer = FlagProducer::raw;
+            break;
+        case ZYDIS_MNEMONIC_VMOVAPS:
+        case ZYDIS_MNEMONIC_VMOVAPD:
+        case ZYDIS_MNEMONIC_VMOVDQA:
+        case ZYDIS_MNEMONIC_VMOVNTPS:
+        case ZYDIS_MNEMONIC_VMOVNTPD:
+        case ZYDIS_MNEMONIC_VMOVNTDQ:
+        case ZYDIS_MNEMONIC_VMOVNTDQA:
+            out.needs_alignment = operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY || operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+            break;
+        default:
+            break;
+    }
+    return true;
+}
+
 /// Legacy SSE and SSE2 without MMX registers, and nothing that touches control state.
 bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
     switch (instruction.meta.isa_ext) {
@@ -239,7 +312,7 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         if (instruction.mnemonic == kSet[condition] || instruction.mnemonic == kCmov[condition])
             return copy(Produces::nothing, true);
     }
-    vector(out, instruction, operands);
+    if (!vector(out, instruction, operands)) vex(out, instruction, operands);
 }
 
 Treatment control_flow(ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {

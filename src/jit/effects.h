@@ -39,8 +39,9 @@ struct Effects {
     bool consumes{false};       ///< needs the guest's flags in RFLAGS
     bool writes_memory{false};  ///< the explicit memory operand is written
     bool touches_memory{false};
-    bool needs_alignment{false};  ///< a 16-byte operand must be aligned
+    bool needs_alignment{false};  ///< an operand of 16 or 32 bytes must be aligned
     bool is_vector{false};
+    bool is_vex{false};           ///< a vector instruction that writes bits 255:128
 };
 
 [[nodiscard]] Effects effects_of(ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands);

@@ -6,6 +6,7 @@
 //   guest R8 R9 R10 R11 R15                         in memory (about 7 % of instructions name one)
 //   host  R9 R10 R11                                scratch; host R15 the state pointer, host RSP the host's stack
 //   guest XMM0..15                                  the same registers, loaded when first needed
+//   guest YMM0..15                                  the same; bits 255:128 are loaded when a VEX instruction comes
 #pragma once
 
 #include <array>
@@ -36,6 +37,7 @@ struct Offsets {
     std::int32_t flags_a, flags_b, flags_kind, flags_has_carry, flags_has_overflow, flags_has_zero;
     std::int32_t flags_base_carry, flags_carry, flags_overflow, flags_zero;
     std::int32_t xmm;
+    std::int32_t ymm_high;
     std::int32_t rip;
     std::int32_t page_address, temporary, temporary_flags, call_target, xmm_loaded, link;
     std::int32_t jumps[2];

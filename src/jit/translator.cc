@@ -47,6 +47,7 @@ class JitRuntime {
         o.flags_base_carry = at(flags.base_carry), o.flags_carry = at(flags.carry),
         o.flags_overflow = at(flags.overflow), o.flags_zero = at(flags.zero);
         o.xmm = at(cpu.state_.xmm);
+        o.ymm_high = at(cpu.state_.ymm_high);
         o.rip = at(cpu.rip_);
         o.page_address = at(cpu.translated_.page_address);
         o.temporary = at(cpu.translated_.temporary);
@@ -76,7 +77,7 @@ class JitRuntime {
     static Resolved resolve(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
         std::uint32_t const bytes = what & 0xff;
         begin(*cpu, op);
-        bool const misaligned = (what & 0x100) != 0 && (address & 15) != 0;
+        bool const misaligned = (what & 0x100) != 0 && (address & (bytes - 1)) != 0;
         bool const crossing = (address & kPageMask) > kPageBytes - bytes;
         // The present view may be the one with AC, whose tables translated code does not look at.
         // A non-canonical address is #GP or #SS by the operand's segment, which the interpreter knows.
@@ -124,9 +125,11 @@ class JitRuntime {
         cpu->deferred_flags_.base_carry = cpu->flags.carry() ? 1 : 0;
     }
     /// May the guest's XMM registers be used by host instructions now? If not, the block's first instruction is left.
-    static std::uint64_t may_load_xmm(Cpu* cpu, Op const* op) {
+    static std::uint64_t may_load_xmm(Cpu* cpu, Op const* op) { return may_load(cpu, op, cpu->simd_ok()); }
+    static std::uint64_t may_load_ymm(Cpu* cpu, Op const* op) { return may_load(cpu, op, cpu->simd_ok() && cpu->avx_ok()); }
+    static std::uint64_t may_load(Cpu* cpu, Op const* op, bool available) {
         bool const masked = (cpu->state_.mxcsr & mxcsr::kMasks) == mxcsr::kMasks;
-        if (cpu->simd_ok() && masked) return 1;
+        if (available && masked) return 1;
         begin(*cpu, op);
         leave_alone(*cpu, op);
         return 0;
@@ -379,8 +382,27 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         call_aligned(reinterpret_cast<void const*>(&JitRuntime::may_load_xmm));
         test(Xbyak::util::rax, Xbyak::util::rax);
         jz(failed, T_NEAR);
-        mov(byte[state_ + o_.xmm_loaded], 1);
+        mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
         load_xmm();
+        load(kCallerSaved);
+        ret();
+        L(failed);
+        leave_from_call(leave, true);
+        return start;
+    }
+    Code make_load_ymm(Code leave) {
+        Code const start = here();
+        Xbyak::Label failed;
+        save(kCallerSaved);
+        save_xmm_if_loaded();
+        mov(Xbyak::util::rdi, state_);
+        mov(Xbyak::util::rsi, Xbyak::util::r10);
+        call_aligned(reinterpret_cast<void const*>(&JitRuntime::may_load_ymm));
+        test(Xbyak::util::rax, Xbyak::util::rax);
+        jz(failed, T_NEAR);
+        mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kYmm);
+        load_xmm();
+        load_high();
         load(kCallerSaved);
         ret();
         L(failed);
@@ -406,18 +428,26 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     void load_xmm() {
         for (int i = 0; i < 16; ++i) movaps(Xbyak::Xmm{i}, xword[state_ + (o_.xmm + 16 * i)]);
     }
+    void load_high() {
+        for (int i = 0; i < 16; ++i) vinsertf128(Xbyak::Ymm{i}, Xbyak::Ymm{i}, xword[state_ + (o_.ymm_high + 16 * i)], 1);
+    }
     void load_xmm_if_loaded() {
         Xbyak::Label done;
-        cmp(byte[state_ + o_.xmm_loaded], 0);
+        cmp(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
+        jb(done, T_NEAR);
+        load_xmm();  // no flag changes
         je(done, T_NEAR);
-        load_xmm();
+        load_high();
         L(done);
     }
     void save_xmm_if_loaded() {
         Xbyak::Label done;
-        cmp(byte[state_ + o_.xmm_loaded], 0);
-        je(done, T_NEAR);
+        cmp(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
+        jb(done, T_NEAR);
         for (int i = 0; i < 16; ++i) movaps(xword[state_ + (o_.xmm + 16 * i)], Xbyak::Xmm{i});
+        je(done, T_NEAR);
+        for (int i = 0; i < 16; ++i) vextractf128(xword[state_ + (o_.ymm_high + 16 * i)], Xbyak::Ymm{i}, 1);
+        vzeroupper();  // our own code is SSE
         L(done);
     }
     void give_up_xmm() {
@@ -485,6 +515,7 @@ void Translator::make_thunks() {
     thunks_.materialize = maker.make_materialize();
     thunks_.keep_carry = maker.make_keep_carry();
     thunks_.load_xmm = maker.make_load_xmm(leave);
+    thunks_.load_ymm = maker.make_load_ymm(leave);
     maker.ready();
     check(Xbyak::GetError() == 0, "the translator's own code assembles");
     enter_code_ = reinterpret_cast<void (*)(Cpu*, void*)>(reinterpret_cast<std::uintptr_t>(enter));
