@@ -80,7 +80,7 @@ std::uint32_t Cpu::count_before_breakpoint(Trace const& trace) const {
 
 // A fault: RIP stays on the instruction, and the handler sets RF to get past it ([SDM3B] 17.3.1.1).
 void Cpu::note_breakpoint_fault() {
-    set_dr6_hits(code_breakpoints_at(state_, segment_linear_of_code(rip_)));
+    set_dr6_hits(code_breakpoints_at(state_, segment_linear_of_code(rip_)) | state_.pending_debug);
     fault(ExceptionVector::debug);
 }
 

@@ -100,6 +100,27 @@ TEST_F(Debug, MovSsHoldsAWatchpointBack) {  // [SDM3A] 6.8.3: the trap comes beh
     EXPECT_EQ(machine.frame().rip, kCode + 3);
 }
 
+// [SDM3A] 6.8.3, [SDM2A] INT1: the trap that MOV SS held back does not interrupt the handler of the next #DB, whose
+// frame it would overwrite.
+TEST_F(Debug, OneDebugExceptionIsForAllThatWaits) {
+    start("8e16 f1 f4");  // mov ss, [rsi]; int1
+    machine.put_value(kData, std::uint16_t{kKernelData});
+    watch(0, kData, Stop::access, kLength2);
+    ASSERT_TRUE(stopped());
+    EXPECT_EQ(machine.frame().rip, kCode + 3);
+    EXPECT_EQ(machine.cpu.state().pending_debug, 0u);
+}
+TEST_F(Debug, ABreakpointTakesTheTrapThatMovSsHeldBack) {
+    start("8e16 90 f4");
+    machine.put_value(kData, std::uint16_t{kKernelData});
+    watch(0, kData, Stop::access, kLength2);
+    watch(1, kCode + 2, Stop::execute, kLength1);
+    ASSERT_TRUE(stopped());
+    EXPECT_EQ(machine.frame().rip, kCode + 2) << "a fault";
+    EXPECT_EQ(hits(), 3u);
+    EXPECT_EQ(machine.cpu.state().pending_debug, 0u);
+}
+
 TEST_F(Debug, ABreakpointStopsBeforeItsInstruction) {  // [SDM3B] 17.3.1.1
     start("90 90 ffc0 ffc0 f4");                       // the third is in the middle of a trace
     watch(2, kCode + 4, Stop::execute, kLength1);

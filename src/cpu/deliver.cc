@@ -36,7 +36,12 @@ bool makes_double_fault(std::uint8_t first, std::uint8_t second) {
 void Cpu::deliver(std::uint8_t vector, EventSource source, std::optional<std::uint32_t> error_code) {
     pending_link_ = nullptr;  // execution does not go on where the last trace ended
     state_.interrupt_shadow = state_.trap_shadow = false;  // the instruction they were for faulted, or is the handler's
-    if (vector == static_cast<std::uint8_t>(ExceptionVector::debug)) state_.dr7 &= ~dr7::kGeneralDetect;
+    if (vector == static_cast<std::uint8_t>(ExceptionVector::debug)) {
+        state_.dr7 &= ~dr7::kGeneralDetect;
+        // One #DB is for all that waits: a second one at its handler's first instruction would take the same stack of
+        // the IST.
+        state_.pending_debug = 0;
+    }
     constexpr auto kDoubleFault = static_cast<std::uint8_t>(ExceptionVector::double_fault);
     // Each turn either delivers or goes one step towards the triple fault.
     for (;;) {
@@ -310,6 +315,7 @@ Op const* Cpu::software_interrupt(Op const* op, std::uint8_t vector, IntKind kin
     leave_reason_ = Leave::next;
     if (deliver_once(vector, source, {})) {
         trap_dropped_ = true;
+        if (kind == IntKind::debug_trap) state_.pending_debug = 0;  // what MOV SS met is forgotten, as in deliver()
         return nullptr;
     }
     non_canonical_ = false;

@@ -336,6 +336,19 @@ TEST(InterruptReturn, ToTheKernelWithANullStackSegment) {
     EXPECT_EQ(machine.cpu.cpl(), 0u);
 }
 
+// As processors do: a null selector with an RPL becomes 0 on the way to an outer level; a base set by an MSR stays.
+TEST(InterruptReturn, ToUserModeClearsNullSelectors) {
+    TestMachine machine;
+    prepare_return(machine, {kUserCode, kUserCode64 | 3, 0x202, kStack, kUserData | 3});
+    machine.with_state([](CpuState& state) {
+        state.segments[fs] = Segment{.selector = 3, .base = 0x1234'5000};
+        state.segments[gs] = Segment{.selector = 1};
+    });
+    ASSERT_EQ(machine.run(1), Ended::quota);
+    EXPECT_EQ(machine.cpu.state().segments[fs], (Segment{.base = 0x1234'5000}));
+    EXPECT_EQ(machine.cpu.state().segments[gs], Segment{});
+}
+
 TEST(InterruptReturn, ToUserModeDropsTheKernelsSegments) {
     TestMachine machine;
     prepare_return(machine, {kUserCode, kUserCode64 | 3, 0x202, kStack, kUserData | 3});

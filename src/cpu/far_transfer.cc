@@ -213,11 +213,13 @@ bool Cpu::check_return_stack(std::uint16_t selector, Segment const& code, Segmen
     return true;
 }
 
-// [SDM2A] IRET and [SDM2B] RET, return to an outer privilege: segments that the outer level may not use become null.
+// [SDM2A] IRET and [SDM2B] RET, return to an outer privilege: segments that the outer level may not use become null. A
+// null selector with an RPL becomes 0; a base that an MSR has set stays.
 void Cpu::drop_inner_segments() {
     for (SegmentName const name : {es, ds, fs, gs}) {
         Segment& segment = state_.segments[name];
         if (segment.present && segment.dpl < cpl() && !is_conforming(segment)) segment = Segment{};
+        if (!segment.present && is_null(segment.selector)) segment.selector = 0;
     }
     mode_changed();
 }
