@@ -64,12 +64,13 @@ Trace* Cpu::decode_at(std::uint64_t linear, std::uint64_t physical, std::uint64_
     std::uint32_t bytes = 0;
     bool open = true;
     std::uint64_t const in_page = kPageBytes - (physical & kPageMask);
+    ConstByteSpan const code = bus_.memory().readable(GuestPhys{physical}, in_page);
     while (open && count < most) {
         std::uint8_t buffer[kInstructionBytes];
         std::uint64_t const here = std::min<std::uint64_t>(kInstructionBytes, in_page - bytes);
         // What is no RAM (a hole, a device) reads as ones, and FF FF is no instruction.
         std::memset(buffer, 0xff, sizeof(buffer));
-        (void)bus_.memory().read(GuestPhys{physical + bytes}, std::as_writable_bytes(std::span{buffer, here}));
+        if (!code.empty()) std::memcpy(buffer, code.data() + bytes, here);
         DecodeStatus status = decode({buffer, here}, mode_, bytes, count, ops[count]);
         if (status == DecodeStatus::needs_more_bytes) {
             if (count != 0) break;  // the crossing instruction gets a trace of its own

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "base/address.h"
@@ -39,6 +40,14 @@ class GuestMemory {
     /// Tells the code caches about a write made through writable().
     void wrote(GuestPhys start, std::uint64_t bytes);
 
+    /// An object that lies in one page, as page walks and descriptor reads meet it. False: it is not readable RAM.
+    template <typename T>
+    [[nodiscard]] bool read_in_page(GuestPhys start, T& object) const {
+        PageEntry const entry = map_.lookup(page_of(start));
+        if (entry.access < Access::read) return false;
+        std::memcpy(&object, pool_.host(entry.frame) + start.page_offset(), sizeof(T));
+        return true;
+    }
     template <typename T>
     [[nodiscard]] bool read_object(GuestPhys start, T& object) const { return read(start, bytes_of(object)); }
     template <typename T>

@@ -12,18 +12,6 @@ void Shootdown::run() {
     for (TranslationObserver* observer : map->observers_) observer->drop_pages(first_, count_);
 }
 
-PageMap::Leaf* PageMap::find_leaf(GuestPage page) const {
-    std::uint64_t const number = page.value();
-    if (number >= kPageCount) return nullptr;
-    auto const& middle = top_[number >> 18];
-    return middle ? (*middle)[number >> 9 & 511].get() : nullptr;
-}
-
-PageEntry* PageMap::find(GuestPage page) const {
-    Leaf* const leaf = find_leaf(page);
-    return leaf != nullptr ? &(*leaf)[page.value() & (kLeafPages - 1)] : nullptr;
-}
-
 PageEntry& PageMap::make(GuestPage page) {
     std::uint64_t const number = page.value();
     check(number < kPageCount, "a mapped page lies within the physical address space");
@@ -32,11 +20,6 @@ PageEntry& PageMap::make(GuestPage page) {
     auto& leaf = (*middle)[number >> 9 & 511];
     if (!leaf) leaf = std::make_unique<Leaf>();
     return (*leaf)[number & 511];
-}
-
-PageEntry PageMap::lookup(GuestPage page) const {
-    PageEntry const* const entry = find(page);
-    return entry == nullptr ? PageEntry{} : *entry;
 }
 
 void PageMap::lookup(std::span<GuestPage const> pages, std::vector<PageEntry>& into) const {

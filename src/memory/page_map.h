@@ -86,7 +86,10 @@ class PageMap {
     static constexpr std::uint64_t kPageCount = std::uint64_t{1} << (kAddressBits - kPageShift);
 
     /// The entry of any page; a page that was never mapped is a hole.
-    [[nodiscard]] PageEntry lookup(GuestPage page) const;
+    [[nodiscard]] PageEntry lookup(GuestPage page) const {
+        PageEntry const* const entry = find(page);
+        return entry == nullptr ? PageEntry{} : *entry;
+    }
 
     /// The entries of many pages, one after the other; cheapest for pages that are neighbours.
     void lookup(std::span<GuestPage const> pages, std::vector<PageEntry>& into) const;
@@ -120,8 +123,16 @@ class PageMap {
     using Leaf = std::array<PageEntry, kLeafPages>;
     using Middle = std::array<std::unique_ptr<Leaf>, 512>;  // covers 1 GiB
 
-    [[nodiscard]] Leaf* find_leaf(GuestPage page) const;
-    [[nodiscard]] PageEntry* find(GuestPage page) const;
+    [[nodiscard]] Leaf* find_leaf(GuestPage page) const {
+        std::uint64_t const number = page.value();
+        if (number >= kPageCount) return nullptr;
+        auto const& middle = top_[number >> 18];
+        return middle ? (*middle)[number >> 9 & 511].get() : nullptr;
+    }
+    [[nodiscard]] PageEntry* find(GuestPage page) const {
+        Leaf* const leaf = find_leaf(page);
+        return leaf != nullptr ? &(*leaf)[page.value() & (kLeafPages - 1)] : nullptr;
+    }
     PageEntry& make(GuestPage page);
 
     std::array<std::unique_ptr<Middle>, 512> top_{};

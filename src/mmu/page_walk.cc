@@ -28,7 +28,7 @@ struct Step {
 /// Entries that a hole swallows read as ones, which is a reserved-bit fault.
 std::uint64_t read_entry(GuestMemory const& memory, GuestPhys where) {
     std::uint64_t entry = 0;
-    return memory.read_object(where, entry) ? entry : ~std::uint64_t{0};
+    return memory.read_in_page(where, entry) ? entry : ~std::uint64_t{0};
 }
 
 std::uint64_t reserved_bits(unsigned level, std::uint64_t entry, bool no_execute) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -92,10 +93,12 @@ class TlbTable {
                 if (predicate(entries_[index])) drop(index);
     }
 
+  protected:
+    [[nodiscard]] static std::size_t index_of(std::uint64_t address) { return address >> kPageShift & (Size - 1); }
+
   private:
     static constexpr std::uint8_t kGlobal = 1, kListedGlobal = 2, kListedLocal = 4;
 
-    [[nodiscard]] static std::size_t index_of(std::uint64_t address) { return address >> kPageShift & (Size - 1); }
     [[nodiscard]] bool is_empty(std::size_t index) const { return index_of(entries_[index].tag) != index; }
     static std::uint64_t value_of(TlbEntry const& entry) { return entry.addend; }
     static std::uint64_t value_of(ExecuteTlbEntry const& entry) { return entry.page_address; }
@@ -114,7 +117,12 @@ class WriteTlbTable : public TlbTable<TlbEntry, Size> {
   public:
     void insert(std::uint64_t address, std::uint64_t addend, bool global) {
         Base::insert(address, addend, global);
-        note((address & ~kPageMask) + addend, address);
+        auto const slot = static_cast<std::uint16_t>(Base::index_of(address) + 1);
+        unlink(slot);
+        std::uint16_t const chain = hash((address & ~kPageMask) + addend);
+        next_[slot] = first_[chain];
+        first_[chain] = slot;
+        chain_[slot] = static_cast<std::uint16_t>(chain + 1);
     }
     void unshelve(std::vector<TlbEntry>& shelf) {
         for (TlbEntry const& entry : shelf) insert(entry.tag, entry.addend, false);
@@ -122,46 +130,31 @@ class WriteTlbTable : public TlbTable<TlbEntry, Size> {
     }
     void flush() {
         Base::flush();
-        if (std::exchange(has_hosts_, false)) by_host_.fill(0);
+        first_.fill(0), chain_.fill(0);
     }
     /// Forgets every entry that leads to the page at this host address.
     void flush_host_page(std::uint64_t host) {
-        std::uint64_t& known = by_host_[hash(host)];
-        if (known == 0) return;
-        if (known != kSeveral) {
-            TlbEntry const entry = this->slot(known);
-            if (host_of(entry) == host) this->flush_page(entry.tag), known = 0;
-            return;
+        for (std::uint16_t slot = first_[hash(host)]; slot != 0; slot = next_[slot]) {
+            TlbEntry const entry = this->slot(std::uint64_t{slot - 1U} << kPageShift);
+            if (entry.tag + entry.addend == host) this->flush_page(entry.tag);
         }
-        std::uint64_t others = 0;
-        this->flush_if([&](TlbEntry const& entry) {
-            if (host_of(entry) == host) return true;
-            if (hash(host_of(entry)) == hash(host)) others = joined(others, entry.tag | kNamed);
-            return false;
-        });
-        known = others;
     }
 
   private:
-    static constexpr std::uint64_t kNamed = 1, kSeveral = 2;
-    static constexpr std::size_t kHosts = 1024;
-
-    static std::uint64_t host_of(TlbEntry const& entry) { return entry.tag + entry.addend; }
-    static std::size_t hash(std::uint64_t host) { return (host >> kPageShift ^ host >> 22) & (kHosts - 1); }
-    static std::uint64_t joined(std::uint64_t known, std::uint64_t page) {
-        return known == 0 || known == page ? page : kSeveral;
+    static std::uint16_t hash(std::uint64_t host) {
+        return static_cast<std::uint16_t>((host >> kPageShift ^ host >> 24) & (Size - 1));
     }
-    void note(std::uint64_t host, std::uint64_t address) {
-        has_hosts_ = true;
-        std::uint64_t& known = by_host_[hash(host)];
-        bool const named = (known & kNamed) != 0;
-        TlbEntry const& entry = this->slot(known);
-        bool const gone = named && ((entry.tag | kNamed) != known || hash(host_of(entry)) != hash(host));
-        known = joined(gone ? 0 : known, (address & ~kPageMask) | kNamed);
+    void unlink(std::uint16_t slot) {
+        if (chain_[slot] == 0) return;
+        std::uint16_t* at = &first_[chain_[slot] - 1U];
+        while (*at != slot) at = &next_[*at];
+        *at = next_[slot];
     }
 
-    bool has_hosts_{false};
-    std::array<std::uint64_t, kHosts> by_host_{};  // by hash: 0, the address of the one entry | kNamed, or kSeveral
+    // Chains of slots, counted from 1, by hash of the host page. An emptied slot stays in its chain until it is used
+    // again; it leads nowhere.
+    std::array<std::uint16_t, Size> first_{};
+    std::array<std::uint16_t, Size + 1> next_{}, chain_{};
 };
 
 /// Entries of one view that were taken out of the tables while another address space runs.
@@ -169,10 +162,21 @@ struct TlbShelf {
     std::vector<TlbEntry> read, write;
     std::vector<ExecuteTlbEntry> execute;
 
-    void clear() { read.clear(), write.clear(), execute.clear(); }
-    void drop_host_page(std::uint64_t host) {
-        std::erase_if(write, [&](TlbEntry const& entry) { return entry.tag + entry.addend == host; });
+    std::bitset<1024> hosts;  ///< by hash: host pages that `write` may lead to
+
+    void clear() { read.clear(), write.clear(), execute.clear(), hosts.reset(); }
+    void note_hosts() {
+        for (TlbEntry const& entry : write) hosts.set(hash(entry.tag + entry.addend));
     }
+    void drop_host_page(std::uint64_t host) {
+        if (!hosts.test(hash(host))) return;
+        std::erase_if(write, [&](TlbEntry const& entry) { return entry.tag + entry.addend == host; });
+        hosts.reset();
+        note_hosts();
+    }
+
+  private:
+    static std::size_t hash(std::uint64_t host) { return (host >> kPageShift ^ host >> 22) & 1023; }
 };
 
 /// One view of the address space.
@@ -194,9 +198,10 @@ struct TlbSet {
     }
     void flush_non_global() { read.flush_non_global(), write.flush_non_global(), execute.flush_non_global(); }
     /// Non-global entries go to the shelf, or come back from it.
-    void shelve(TlbShelf& shelf) { read.shelve(shelf.read), write.shelve(shelf.write), execute.shelve(shelf.execute); }
+    void shelve(TlbShelf& shelf) { read.shelve(shelf.read), write.shelve(shelf.write), execute.shelve(shelf.execute), shelf.note_hosts(); }
     void unshelve(TlbShelf& shelf) {
         read.unshelve(shelf.read), write.unshelve(shelf.write), execute.unshelve(shelf.execute);
+        shelf.clear();
     }
     /// Pieces of a large page may be here around `address`, so that INVLPG drops more than its page.
     [[nodiscard]] bool may_be_large(std::uint64_t address) const {
