@@ -55,6 +55,7 @@ void resolve_as(DeferredFlags const& deferred, LazyFlags& flags) {
             flags.set_result(a, carry, top(static_cast<T>(static_cast<T>(a << 1) ^ a)));
             break;
         case FlagProducer::sar:
+        case FlagProducer::bits:
             flags.set_result(a, carry, false);
             break;
         case FlagProducer::popcnt:

@@ -24,6 +24,7 @@ enum class FlagProducer : std::uint8_t {
     shr,
     sar,     ///< result = a; CF = base_carry
     popcnt,  ///< result = a
+    bits,    ///< result = a; CF = base_carry; OF = AF = 0 (BMI, LZCNT, TZCNT)
     raw,     ///< AH as after LAHF in bits 15:8 of a, OF in bit 0
 };
 

@@ -45,7 +45,7 @@ struct Written {
 };
 
 /// Which of the guest's flags RFLAGS holds.
-enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_overflow_only, no_overflow, no_carry, all };
+enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_zero, overflow_only, carry_overflow_only, no_overflow, no_carry, all };
 
 struct Instruction {
     ZydisDecodedInstruction decoded;
@@ -124,15 +124,13 @@ class Emitter : public Xbyak::CodeGenerator {
                 at.effects = effects_of(at.decoded, at.operands);
             else
                 at.decoded.operand_count = at.decoded.operand_count_visible = 0;
-            if (uses_high_byte(at)) at.effects.treatment = Treatment::handler;
         }
         return !instructions_.empty();
     }
+    static bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
     static bool uses_high_byte(Instruction const& at) {
         for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i)
-            if (at.operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[i].reg.value >= ZYDIS_REGISTER_AH &&
-                at.operands[i].reg.value <= ZYDIS_REGISTER_BH)
-                return true;
+            if (at.operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_high_byte(at.operands[i].reg.value)) return true;
         return false;
     }
 
@@ -169,7 +167,7 @@ class Emitter : public Xbyak::CodeGenerator {
     }
     static bool covers(HostFlags have, ZydisMnemonic mnemonic) {
         if (have == HostFlags::all) return true;
-        unsigned condition = 0;
+        unsigned condition = mnemonic == ZYDIS_MNEMONIC_ADOX ? 17 : 0;  // 17: OF, which is not left by a partial producer
         while (condition < 16 && kJumpMnemonics[condition] != mnemonic && kSetMnemonics[condition] != mnemonic &&
                kCmovMnemonics[condition] != mnemonic)
             ++condition;
@@ -180,6 +178,10 @@ class Emitter : public Xbyak::CodeGenerator {
                 return carry;
             case HostFlags::zero_only:
                 return zero;
+            case HostFlags::carry_zero:
+                return carry || zero || condition == 6 || condition == 7;
+            case HostFlags::overflow_only:
+                return condition < 2;
             case HostFlags::carry_overflow_only:
                 return carry || condition < 2;
             case HostFlags::no_carry:
@@ -588,7 +590,8 @@ class Emitter : public Xbyak::CodeGenerator {
         encoded.prefixes = 0;
         encoded.branch_type = ZYDIS_BRANCH_TYPE_NONE;
         encoded.branch_width = ZYDIS_BRANCH_WIDTH_NONE;
-        encoded.allowed_encodings = at.effects.is_vex ? ZYDIS_ENCODABLE_ENCODING_VEX : ZYDIS_ENCODABLE_ENCODING_LEGACY;
+        encoded.allowed_encodings = decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? ZYDIS_ENCODABLE_ENCODING_VEX
+                                                                                        : ZYDIS_ENCODABLE_ENCODING_LEGACY;
 
         bool const visible = at.effects.produces != Produces::nothing && is_visible(index_);
         if (visible && at.effects.produces == Produces::carry_overflow && at.effects.producer == FlagProducer::raw)
@@ -600,10 +603,14 @@ class Emitter : public Xbyak::CodeGenerator {
         for (unsigned i = 0; i < count; ++i) {
             if (at.operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY) memory = static_cast<int>(i);
         }
+        // AH to BH cannot stand beside an address in R9 (no REX), and notes of flags know whole registers only.
+        bool const has_high_byte = uses_high_byte(at);
+        if (has_high_byte && (memory >= 0 || visible)) return false;
         for (unsigned i = 0; i < count; ++i) {
             if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
             ZydisRegister const reg = at.operands[i].reg.value;
             ZydisRegisterClass const kind = ZydisRegisterGetClass(reg);
+            if (has_high_byte && is_high_byte(reg)) continue;
             if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
             ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
             auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
@@ -787,6 +794,12 @@ class Emitter : public Xbyak::CodeGenerator {
                 setc(state8(o_.flags_carry));
                 mov(state8(o_.flags_has_carry), 1);
                 return;
+            case Produces::overflow:
+                host_flags_ = HostFlags::overflow_only;
+                if (!visible) return;
+                seto(state8(o_.flags_overflow));
+                mov(state8(o_.flags_has_overflow), 1);
+                return;
             case Produces::carry_overflow:
                 host_flags_ = HostFlags::stale;
                 if (!visible) return;
@@ -814,7 +827,7 @@ class Emitter : public Xbyak::CodeGenerator {
         // Shifts and multiplications define fewer flags than the host happens to set, so RFLAGS cannot be trusted for
         // those that the interpreter defines its own way; a consumer of the others is served by the written form.
         bool const exact = producer != FlagProducer::multiply && producer != FlagProducer::shl &&
-                           producer != FlagProducer::shr && producer != FlagProducer::sar;
+                           producer != FlagProducer::shr && producer != FlagProducer::sar && producer != FlagProducer::bits;
         if (!visible) {
             pending_.reset();
             return;
@@ -823,7 +836,7 @@ class Emitter : public Xbyak::CodeGenerator {
             host_flags_ = HostFlags::no_carry;
         if (producer == FlagProducer::raw) return store_raw();
         if (producer == FlagProducer::multiply || producer == FlagProducer::shl || producer == FlagProducer::shr ||
-            producer == FlagProducer::sar)
+            producer == FlagProducer::sar || producer == FlagProducer::bits)
             setc(state8(o_.flags_base_carry));
         Pending made{producer, static_cast<std::uint8_t>(at.operands[0].size / 8), {}, {}};
         bool const one_operand_multiply = producer == FlagProducer::multiply && at.decoded.operand_count_visible == 1;
@@ -842,7 +855,9 @@ class Emitter : public Xbyak::CodeGenerator {
         }
         pending_ = made;
         if (!exact)
-            host_flags_ = producer == FlagProducer::multiply ? HostFlags::carry_overflow_only : HostFlags::no_overflow;
+            host_flags_ = producer == FlagProducer::multiply ? HostFlags::carry_overflow_only
+                          : producer == FlagProducer::bits   ? HostFlags::carry_zero
+                                                             : HostFlags::no_overflow;
     }
 
     /// LAHF and SETO through the guest's RAX.

@@ -1,5 +1,7 @@
 #include "jit/effects.h"
 
+#include <cpuid.h>
+
 #include "cpu/lower.h"
 
 namespace backplane::jit {
@@ -118,12 +120,79 @@ bool vex(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedO
     return true;
 }
 
-/// Legacy SSE and SSE2 without MMX registers, and nothing that touches control state.
+/// Integer instructions that our processor has and a host may lack; there their handlers, which need nothing of the
+/// host, are called.
+struct HostInstructions {
+    bool movbe, lzcnt, bmi1, bmi2, adx, sha;
+};
+HostInstructions find_host_instructions() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    HostInstructions found{};
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0) found.movbe = (ecx >> 22 & 1) != 0;
+    if (__get_cpuid(0x8000'0001, &eax, &ebx, &ecx, &edx) != 0) found.lzcnt = (ecx >> 5 & 1) != 0;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return found;
+    found.bmi1 = (ebx >> 3 & 1) != 0;
+    found.bmi2 = (ebx >> 8 & 1) != 0;
+    found.adx = (ebx >> 19 & 1) != 0;
+    found.sha = (ebx >> 29 & 1) != 0;
+    return found;
+}
+HostInstructions const& host_has() {
+    static HostInstructions const found = find_host_instructions();
+    return found;
+}
+
+/// LZCNT, TZCNT, BMI1, BMI2, ADX, MOVBE, CRC32. False: the instruction is none of them.
+bool bits(Effects& out, ZydisMnemonic mnemonic) {
+    auto const copy = [&](bool on_host, Produces produces = Produces::nothing) {
+        if (!on_host) return true;
+        out.treatment = Treatment::copy;
+        out.produces = produces;
+        if (produces == Produces::all) out.producer = FlagProducer::bits;
+        return true;
+    };
+    switch (mnemonic) {
+        case ZYDIS_MNEMONIC_LZCNT: return copy(host_has().lzcnt, Produces::all);
+        case ZYDIS_MNEMONIC_TZCNT:
+        case ZYDIS_MNEMONIC_ANDN:
+        case ZYDIS_MNEMONIC_BEXTR:
+        case ZYDIS_MNEMONIC_BLSI:
+        case ZYDIS_MNEMONIC_BLSMSK:
+        case ZYDIS_MNEMONIC_BLSR: return copy(host_has().bmi1, Produces::all);
+        case ZYDIS_MNEMONIC_BZHI: return copy(host_has().bmi2, Produces::all);
+        case ZYDIS_MNEMONIC_MULX:
+        case ZYDIS_MNEMONIC_PDEP:
+        case ZYDIS_MNEMONIC_PEXT:
+        case ZYDIS_MNEMONIC_RORX:
+        case ZYDIS_MNEMONIC_SARX:
+        case ZYDIS_MNEMONIC_SHLX:
+        case ZYDIS_MNEMONIC_SHRX: return copy(host_has().bmi2);
+        case ZYDIS_MNEMONIC_ADCX:
+            out.consumes = true;
+            return copy(host_has().adx, Produces::carry);
+        case ZYDIS_MNEMONIC_ADOX:
+            out.consumes = true;
+            return copy(host_has().adx, Produces::overflow);
+        case ZYDIS_MNEMONIC_MOVBE: return copy(host_has().movbe);
+        case ZYDIS_MNEMONIC_CRC32: return copy(true);
+        default: return false;
+    }
+}
+
+/// Legacy SSE to SSE4.2, AES, PCLMULQDQ and SHA without MMX registers, and nothing that touches control state.
 bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
     switch (instruction.meta.isa_ext) {
         case ZYDIS_ISA_EXT_SSE:
         case ZYDIS_ISA_EXT_SSE2:
+        case ZYDIS_ISA_EXT_SSE3:
+        case ZYDIS_ISA_EXT_SSSE3:
+        case ZYDIS_ISA_EXT_SSE4:
+        case ZYDIS_ISA_EXT_AES:
+        case ZYDIS_ISA_EXT_PCLMULQDQ:
             break;
+        case ZYDIS_ISA_EXT_SHA:
+            if (host_has().sha) break;
+            return false;
         default:
             return false;
     }
@@ -138,6 +207,10 @@ bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
         case ZYDIS_MNEMONIC_RSQRTSS:
             return false;
         case ZYDIS_MNEMONIC_MOVNTI:
+        case ZYDIS_MNEMONIC_PCMPESTRI:
+        case ZYDIS_MNEMONIC_PCMPESTRM:
+        case ZYDIS_MNEMONIC_PCMPISTRI:
+        case ZYDIS_MNEMONIC_PCMPISTRM:
             return false;
         default:
             break;
@@ -159,9 +232,11 @@ bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
         case ZYDIS_MNEMONIC_COMISD:
         case ZYDIS_MNEMONIC_UCOMISS:
         case ZYDIS_MNEMONIC_UCOMISD:
+        case ZYDIS_MNEMONIC_PTEST:
             out.produces = Produces::all;
             out.producer = FlagProducer::raw;
             break;
+        case ZYDIS_MNEMONIC_LDDQU:
         case ZYDIS_MNEMONIC_MOVUPS:
         case ZYDIS_MNEMONIC_MOVUPD:
         case ZYDIS_MNEMONIC_MOVDQU:
@@ -312,6 +387,7 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         if (instruction.mnemonic == kSet[condition] || instruction.mnemonic == kCmov[condition])
             return copy(Produces::nothing, true);
     }
+    if (bits(out, instruction.mnemonic)) return;
     if (!vector(out, instruction, operands)) vex(out, instruction, operands);
 }
 

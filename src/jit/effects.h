@@ -26,7 +26,8 @@ enum class Treatment : std::uint8_t {
 enum class Produces : std::uint8_t {
     nothing,
     all,             ///< the six flags, as `producer` says
-    carry,           ///< CF alone (BT and its kin)
+    carry,           ///< CF alone (BT and its kin, ADCX)
+    overflow,        ///< OF alone (ADOX)
     carry_overflow,  ///< rotates
     zero,            ///< BSF, BSR
     all_if_count,    ///< shifts by CL
