@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
 constexpr auto kOptions = std::to_array<std::string_view>({
-    "--boot", "--debug-console", "--firmware", "--tier", "--verify", "--report", "--timeout", "--kernel", "--initrd",
+    "--boot", "--debug-console", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
     "--trace-exits", "--trace-limit"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
@@ -49,7 +49,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 
 /// What the parser fills in; checked afterwards.
 struct Words {
-    std::string rack_file, report, timeout, tier, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
+    std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
     std::string trace_instructions, trace_exits, trace_limit;
     bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false};
 };
@@ -61,6 +61,8 @@ void add_run_options(CLI::App& command, Words& words) {
         ->type_name("SECONDS");
     command.add_option("--tier", words.tier, "how instructions are executed: translator (fast) or interpreter; same results")
         ->type_name("TIER");
+    command.add_option("--processor", words.processor, "what guests see: avx2, or sse for hosts without AVX2 (default: what this host has)")
+        ->type_name("MODEL");
     command.add_flag("--verify", words.verify, "run both tiers in lock-step and stop at the first difference");
     command.add_option("--trace-instructions", words.trace_instructions, "write every instruction to this file")->type_name("FILE");
     command.add_option("--trace-exits", words.trace_exits, "write every device access and engine exit to this file")->type_name("FILE");
@@ -104,6 +106,12 @@ Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& comm
         if (words.tier != kTiers[0] && words.tier != kTiers[1])
             return Unexpected{bad_input("--tier: " + in_quotes(words.tier) + "; expected translator or interpreter" + did_you_mean(words.tier, kTiers))};
         options.tier = words.tier == kTiers[0] ? Tier::translator : Tier::interpreter;
+    }
+    if (command.count("--processor") != 0) {
+        auto const* const known = std::find(std::begin(kCpuModelNames), std::end(kCpuModelNames), words.processor);
+        if (known == std::end(kCpuModelNames))
+            return Unexpected{bad_input("--processor: " + in_quotes(words.processor) + "; expected avx2 or sse" + did_you_mean(words.processor, kCpuModelNames))};
+        options.processor = static_cast<CpuModel>(known - std::begin(kCpuModelNames));
     }
     if (command.count("--trace-instructions") != 0) options.traces.instructions = words.trace_instructions;
     if (command.count("--trace-exits") != 0) options.traces.exits = words.trace_exits;

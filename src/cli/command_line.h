@@ -23,6 +23,7 @@ struct RunOptions {
     std::optional<std::filesystem::path> report;      ///< "-": standard output
     std::optional<std::chrono::nanoseconds> timeout;  ///< host time
     std::optional<Tier> tier;                         ///< instead of the rack file's
+    std::optional<CpuModel> processor;                ///< likewise
     bool verify{false};                               ///< run the interpreter beside the translator and compare
     RackOptions::Traces traces;
 };

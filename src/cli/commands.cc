@@ -79,6 +79,12 @@ void say_where_debuggers_connect(Rack const& rack) {
     for (std::string const& line : rack.debugger_addresses()) print(STDERR_FILENO, "backplane: gdb: target remote for " + line + '\n');
 }
 
+/// Nobody asked for it, so it is said aloud: a host with AVX2 would give another run.
+void say_if_processor_is_smaller(Rack const& rack) {
+    if (rack.has_smaller_processor())
+        print(STDERR_FILENO, "backplane: this host lacks AVX2, FMA or F16C: the guests' processor is \"sse\", without them\n");
+}
+
 /// Runs the rack and completes its report with what the host saw.
 RackReport run_measured(Rack& rack, StopFlags const& stop) {
     HostUsage const before = host_usage();
@@ -133,9 +139,11 @@ ExitCode execute(RunCommand const& command) {
     options.timeout = command.options.timeout;
     options.verify = command.options.verify;
     if (command.options.tier) file->tier = *command.options.tier;
+    if (command.options.processor) file->processor = *command.options.processor;
     options.traces = command.options.traces;
     auto const rack = Rack::create(*file, std::move(options));
     if (!rack) return refuse(rack.error());
+    say_if_processor_is_smaller(**rack);
     say_where_debuggers_connect(**rack);
 
     RackReport const report = run_measured(**rack, stop);
@@ -177,9 +185,11 @@ ExitCode execute(BootCommand const& command) {
     options.timeout = command.options.timeout;
     options.verify = command.options.verify;
     if (command.options.tier) file.tier = *command.options.tier;
+    if (command.options.processor) file.processor = *command.options.processor;
     options.traces = command.options.traces;
     auto const rack = Rack::create(file, std::move(options));
     if (!rack) return refuse(rack.error());
+    say_if_processor_is_smaller(**rack);
     say_where_debuggers_connect(**rack);
 
     auto const report = run_on_terminal(**rack, stop, may_read && is_terminal(STDIN_FILENO));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace backplane {
 
@@ -9,6 +10,9 @@ enum class CpuModel : std::uint8_t {
     avx2,  ///< everything
     sse,   ///< without AVX, AVX2, FMA and F16C
 };
+
+inline constexpr std::string_view kCpuModelNames[] = {"avx2", "sse"};
+[[nodiscard]] constexpr std::string_view cpu_model_name(CpuModel model) { return kCpuModelNames[static_cast<unsigned>(model)]; }
 
 /// The widest model whose instructions this host has.
 [[nodiscard]] CpuModel widest_cpu_model();

@@ -63,7 +63,7 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
       pci_{bus_, io_apic_, &fabric_},
       traces_{memory_.map()},
       engine_{Cpu::Parts{bus_, clock_, tsc_, local_apic_, traces_, settings_.instructions_per_second,
-                         settings_.random_seed}} {
+                         settings_.random_seed, settings_.processor}} {
     power_.set_wake_flag(engine_.cpu().attention_flag());
     pci_.set_reset_register(power_.reset_register());
     for (NicSettings const& nic : settings_.nics) {

@@ -15,6 +15,7 @@
 #include "bus/bus.h"
 #include "clock/machine_clock.h"
 #include "clock/time_stamp_counter.h"
+#include "cpu/cpu_model.h"
 #include "cpu/trace_cache.h"
 #include "device/acpi/power_control.h"
 #include "device/byte_port.h"
@@ -43,6 +44,7 @@ struct MachineSettings {
     std::uint64_t memory_bytes;
     std::uint64_t instructions_per_second;
     Tier tier{Tier::translator};
+    CpuModel processor{widest_cpu_model()};
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
     std::vector<NicSettings> nics;
     std::optional<QueueDeviceSettings> queue{};  ///< for messages to other machines

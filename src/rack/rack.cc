@@ -99,6 +99,8 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     bool const has_uplink = std::any_of(file.links.begin(), file.links.end(), [](LinkFile const& link) { return link.uplink.kind != UplinkFile::Kind::none; });
     if (parts->options.verify && has_uplink)
         return Unexpected{bad_input("--verify: what comes from outside cannot come twice; expected no uplink")};
+    if (file.processor == CpuModel::avx2 && widest_cpu_model() != CpuModel::avx2)
+        return Unexpected{bad_input("processor: \"avx2\": this host lacks AVX2, FMA or F16C; expected \"sse\"")};
     BACKPLANE_TRY_VOID(parts->build());
     if (parts->options.verify) {
         RackFile interpreted = file;
@@ -191,6 +193,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .memory_bytes = machine_file.memory_bytes,
                              .instructions_per_second = file.instructions_per_second,
                              .tier = file.tier,
+                             .processor = file.processor.value_or(widest_cpu_model()),
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
                              .nics = {},
                              .acpi = machine_file.acpi,
@@ -237,6 +240,7 @@ bool Rack::Parts::is_timed_out(HostClock::time_point start) const {
     return options.timeout && HostClock::now() - start >= *options.timeout;
 }
 
+bool Rack::has_smaller_processor() const { return !parts_->file.processor && widest_cpu_model() != CpuModel::avx2; }
 std::vector<std::string> Rack::debugger_addresses() const { return parts_->debuggers.addresses(); }
 
 void Rack::Parts::pass_input() {
@@ -417,6 +421,7 @@ RackReport Rack::report() const {
     Parts const& p = *parts_;
     RackReport out;
     out.ending = p.ending.value_or(Ending::interrupted);
+    out.processor = p.file.processor.value_or(widest_cpu_model());
     out.seed = p.file.seed;
     out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !p.is_paced();
     out.virtual_time = p.monitor->now();

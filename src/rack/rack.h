@@ -58,6 +58,8 @@ class Rack {
 
     /// Where debuggers can connect, one line a machine: "alpha: 127.0.0.1:1234".
     [[nodiscard]] std::vector<std::string> debugger_addresses() const;
+    /// The guests get less than the widest processor because the host has less, and the rack file did not say so.
+    [[nodiscard]] bool has_smaller_processor() const;
 
     /// The state of everything; `ending` is that of run(). `host` is left to the caller.
     [[nodiscard]] RackReport report() const;

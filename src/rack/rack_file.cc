@@ -37,8 +37,9 @@ constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame 
 constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
 
 constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
-constexpr std::array<std::string_view, 6> kRackKeys{"engine", "tier", "time", "seed", "ips", "quantum"};
+constexpr std::array<std::string_view, 7> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
+constexpr auto kProcessors = std::to_array(kCpuModelNames);
 constexpr std::array<std::string_view, 13> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic",
                                                          "gdb", "gdb-wait"};
@@ -82,6 +83,8 @@ class Reader {
         BACKPLANE_TRY_VOID(table->word("time", kTimes, kTimesNotBuilt));
         auto const tier = BACKPLANE_TRY(table->word("tier", kTiers, {}));
         if (tier == kTiers[1]) rack_.tier = Tier::interpreter;
+        auto const processor = BACKPLANE_TRY(table->word("processor", kProcessors, {}));
+        if (processor) rack_.processor = *processor == kProcessors[0] ? CpuModel::avx2 : CpuModel::sse;
         auto const seed = BACKPLANE_TRY(table->number("seed", 0, kMaxSeed));
         rack_.seed = seed.value_or(rack_.seed);
         auto const ips = BACKPLANE_TRY(table->number("ips", kMinInstructionsPerSecond, kMaxInstructionsPerSecond));

@@ -21,6 +21,7 @@
 #include "device/frame_port.h"
 #include "rack/queue_file.h"
 #include "device/network_card.h"
+#include "cpu/cpu_model.h"
 #include "engine/tier.h"
 #include "host/nat_uplink.h"
 #include "machine/acpi_tables.h"
@@ -120,6 +121,7 @@ struct LinkFile {
 
 struct RackFile {
     Tier tier{Tier::translator};
+    std::optional<CpuModel> processor{};  ///< empty: the widest that this host can carry out
     std::uint64_t seed{1};
     std::uint64_t instructions_per_second{kDefaultInstructionsPerSecond};
     Ticks quantum{microseconds(100)};   ///< how long machines run between two barriers (delivery rule)

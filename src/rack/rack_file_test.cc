@@ -267,7 +267,7 @@ constexpr BadFile kBadFiles[] = {
     {"colour = \"red\"\n", "r.toml:1:1: colour: unknown key; expected one of rack, machine, link, queue"},
     {"\"a\\nb\" = 1\n", "r.toml:1:1: a\\x0ab: unknown key; expected one of rack, machine, link, queue"},
     {"[rack]\nsede = 1\n",
-     "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, time, seed, ips, quantum; did you mean \"seed\"?"},
+     "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, processor, time, seed, ips, quantum; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
      "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic, gdb, gdb-wait; did "
      "you mean \"memory\"?"},
@@ -277,6 +277,7 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, forward, host-access, services, subnet, "
      "completion, wait, capture, latency, rate, loss, duplicate, reorder, reorder_by, spoofing, cut, heal, from"},
     // Known, but not built yet
+    {"[rack]\nprocessor = \"avx512\"\n", "r.toml:2:13: rack.processor: \"avx512\"; expected \"avx2\" or \"sse\""},
     {"[rack]\nengine = \"kvm\"\n", "r.toml:2:10: rack.engine: \"kvm\" is not built yet; expected \"sim\""},
     {"[rack]\nengine = \"auto\"\n", "r.toml:2:10: rack.engine: \"auto\" is not built yet; expected \"sim\""},
     {"[rack]\ntime = \"real\"\n", "r.toml:2:8: rack.time: \"real\" is not built yet; expected \"virtual\""},

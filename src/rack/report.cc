@@ -347,6 +347,7 @@ std::string json_report(RackReport const& report) {
               {"ending", ending_text(report.ending)},
               {"rack",
                {{"engine", report.engine},
+                {"processor", cpu_model_name(report.processor)},
                 {"time", report.time},
                 {"seed", report.seed},
                 {"repeatable", report.is_repeatable},

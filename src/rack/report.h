@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "clock/virtual_time.h"
+#include "cpu/cpu_model.h"
 #include "crossover/message_exchange.h"
 #include "device/frame_port.h"
 
@@ -100,6 +101,7 @@ struct RackReport {
     Ending ending{Ending::all_off};
     std::string engine{"sim"};
     std::string time{"virtual"};
+    CpuModel processor{CpuModel::avx2};
     std::uint64_t seed{0};
     bool is_repeatable{true};  ///< no input from outside reached a machine
     Ticks virtual_time{};

@@ -89,6 +89,7 @@ TEST(Report, ForPrograms) {
   "ending": "crashed",
   "rack": {
     "engine": "sim",
+    "processor": "avx2",
     "time": "virtual",
     "seed": 7,
     "repeatable": true,
