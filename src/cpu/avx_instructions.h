@@ -35,8 +35,6 @@
     BACKPLANE_VEX_FOUR_TYPES(V, VMAX, exact) \
     BACKPLANE_VEX_PACKED_TYPES(V, VSQRT, UNARY, exact) \
     V(VSQRTSS, BINARY_X, exact, one_single) V(VSQRTSD, BINARY_X, exact, one_double) \
-    V(VRCPPS, UNARY, none, one_single) V(VRSQRTPS, UNARY, none, one_single) \
-    V(VRCPSS, BINARY_X, none, one_single) V(VRSQRTSS, BINARY_X, none, one_single) \
     BACKPLANE_VEX_PACKED_TYPES(V, VAND, BINARY, none) \
     BACKPLANE_VEX_PACKED_TYPES(V, VANDN, BINARY, none) \
     BACKPLANE_VEX_PACKED_TYPES(V, VOR, BINARY, none) \

@@ -15,6 +15,7 @@ void lower_sse(LowerTable& table) {
     lower_crypto(table);
     lower_xsave(table);
     lower_avx(table);
+    lower_approximate(table);
     lower_avx_move(table);
 }
 

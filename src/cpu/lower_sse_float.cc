@@ -38,12 +38,6 @@ BACKPLANE_FOUR_TYPES(Max, "max", Arithmetic::exact);
     table[ZYDIS_MNEMONIC_##NAME##PD] = lower_float<name##Pd, FromMemory128>; \
     table[ZYDIS_MNEMONIC_##NAME##SD] = lower_float<name##Sd, FromMemory64>
 
-// Approximations; they raise nothing. The host's table decides the last bits.
-BACKPLANE_VECTOR_OPERATION(Rcpps, "rcpps");
-BACKPLANE_VECTOR_OPERATION(Rcpss, "rcpss");
-BACKPLANE_VECTOR_OPERATION(Rsqrtps, "rsqrtps");
-BACKPLANE_VECTOR_OPERATION(Rsqrtss, "rsqrtss");
-
 struct And {
     static Vector128 apply(Vector128 a, Vector128 b) { return a & b; }
 };
@@ -143,11 +137,6 @@ void lower_sse_float(LowerTable& table) {
     BACKPLANE_LOWER_FOUR_TYPES(SQRT, Sqrt);
     BACKPLANE_LOWER_FOUR_TYPES(MIN, Min);
     BACKPLANE_LOWER_FOUR_TYPES(MAX, Max);
-
-    table[ZYDIS_MNEMONIC_RCPPS] = lower_vector<Rcpps, FromMemory128>;
-    table[ZYDIS_MNEMONIC_RCPSS] = lower_vector<Rcpss, FromMemory32>;
-    table[ZYDIS_MNEMONIC_RSQRTPS] = lower_vector<Rsqrtps, FromMemory128>;
-    table[ZYDIS_MNEMONIC_RSQRTSS] = lower_vector<Rsqrtss, FromMemory32>;
 
     table[ZYDIS_MNEMONIC_ANDPS] = table[ZYDIS_MNEMONIC_ANDPD] = lower_vector<And, FromMemory128>;
     table[ZYDIS_MNEMONIC_ANDNPS] = table[ZYDIS_MNEMONIC_ANDNPD] = lower_vector<AndNot, FromMemory128>;

@@ -263,6 +263,7 @@ void lower_crypto(LowerTable& table);
 void lower_pextrw_to_memory(Lowering& l);
 void lower_xsave(LowerTable& table);
 void lower_avx(LowerTable& table);
+void lower_approximate(LowerTable& table);
 void lower_avx_move(LowerTable& table);
 
 }  // namespace backplane

@@ -191,6 +191,13 @@ char const* excluded_forms() {
            "forms      0F 0D with a register: undefined opcode for AMD, reserved no-operation for Intel\n";
 }
 
+bool is_approximation(ZydisMnemonic mnemonic) {
+    static constexpr ZydisMnemonic kAll[] = {
+        ZYDIS_MNEMONIC_RCPPS,  ZYDIS_MNEMONIC_RCPSS,  ZYDIS_MNEMONIC_RSQRTPS,  ZYDIS_MNEMONIC_RSQRTSS,
+        ZYDIS_MNEMONIC_VRCPPS, ZYDIS_MNEMONIC_VRCPSS, ZYDIS_MNEMONIC_VRSQRTPS, ZYDIS_MNEMONIC_VRSQRTSS};
+    return std::ranges::find(kAll, mnemonic) != std::end(kAll);
+}
+
 bool always_faults(ZydisMnemonic mnemonic) {
     return mnemonic == ZYDIS_MNEMONIC_UD0 || mnemonic == ZYDIS_MNEMONIC_UD1 || mnemonic == ZYDIS_MNEMONIC_UD2;
 }

@@ -42,6 +42,9 @@ struct Exclusion {
 /// The excluded forms of mnemonics that are otherwise compared, in words.
 [[nodiscard]] char const* excluded_forms();
 
+/// Instructions that each processor approximates in its own way.
+[[nodiscard]] bool is_approximation(ZydisMnemonic mnemonic);
+
 /// Instructions that never end without a fault, so that a form of theirs counts as run when it has faulted.
 [[nodiscard]] bool always_faults(ZydisMnemonic mnemonic);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "advertised.h"
 #include "flags_undefined.h"
 
 namespace backplane::isa {
@@ -330,7 +331,7 @@ BlockForms::BlockForms(std::vector<Form> const& forms) {
     Rng rng{1};
     for (auto const& form : forms) {
         auto const made = make_instruction(form, rng, {});
-        if (!made || !fits_blocks(made->decoded)) continue;
+        if (!made || !fits_blocks(made->decoded) || is_approximation(form.mnemonic)) continue;
         auto const category = made->decoded.instruction.meta.category;
         bool const conditional = category == ZYDIS_CATEGORY_COND_BR;
         if (made->is_branch() && !conditional) continue;
