@@ -15,11 +15,14 @@
 namespace backplane {
 namespace {
 
-constexpr std::array<std::string_view, 3> kCommands{"run", "boot", "check"};
+constexpr std::array<std::string_view, 4> kCommands{"run", "boot", "check", "ctl"};
+constexpr std::array<std::string_view, 9> kControls{"pause", "resume", "step", "stop", "power-button",
+                                                     "stats", "console", "cut", "heal"};
+constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
     "--boot", "--debug-console", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
-    "--trace-exits", "--trace-limit"});
+    "--trace-exits", "--trace-limit", "--threads", "--json"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -32,6 +35,8 @@ Examples:
     backplane run rack.toml --report report.json --timeout 600
   Is the file right?
     backplane check rack.toml
+  A running rack, by its name (that of its file or folder), its file or its socket:
+    backplane ctl rack.toml pause|resume|stats, step QUANTA, cut|heal LINK, stop|power-button|console MACHINE
 
 A rack file:
     [machine.alpha]
@@ -50,8 +55,8 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 /// What the parser fills in; checked afterwards.
 struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
-    std::string trace_instructions, trace_exits, trace_limit;
-    bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false};
+    std::string trace_instructions, trace_exits, trace_limit, threads, control, argument;
+    bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false}, json{false};
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -73,6 +78,7 @@ void add_commands(CLI::App& app, Words& words) {
     CLI::App* const run = app.add_subcommand("run", "Run the machines of a rack file, consoles prefixed by name");
     run->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
     add_run_options(*run, words);
+    run->add_option("--threads", words.threads, "host threads that run machines, or \"auto\" (1); same results")->type_name("N");
     CLI::App* const boot = app.add_subcommand("boot", "Run one machine, its console on standard input and output");
     boot->add_option("--kernel", words.kernel, "the kernel: bzImage or ELF")->type_name("FILE");
     boot->add_option("--firmware", words.firmware, "instead of a kernel: a flat image at the top of 4 GiB, such as SeaBIOS")
@@ -92,6 +98,11 @@ void add_commands(CLI::App& app, Words& words) {
     add_run_options(*boot, words);
     CLI::App* const check = app.add_subcommand("check", "Read a rack file and say what is wrong with it");
     check->add_option("RACK.toml", words.rack_file, "the rack file")->type_name("")->required();
+    CLI::App* const ctl = app.add_subcommand("ctl", "Ask a running rack: " + comma_list(kControls));
+    ctl->add_option("RACK", words.rack_file, "its name, its rack file or its socket")->type_name("")->required();
+    ctl->add_option("COMMAND", words.control, "what to do")->type_name("")->required();
+    ctl->add_option("ARGUMENT", words.argument, "a machine (stop, power-button, console), a link (cut, heal), quanta (step)")->type_name("");
+    ctl->add_flag("--json", words.json, "print the answer as JSON");
 }
 
 Error option_error(std::string_view option, Error const& error) {
@@ -177,10 +188,38 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
     return machine;
 }
 
+Expected<Command, Error> control_command(Words const& words) {
+    ControlCommand command{words.rack_file, {words.control, words.argument}, words.json};
+    if (std::find(kControls.begin(), kControls.end(), words.control) == kControls.end())
+        return Unexpected{bad_input("ctl: " + in_quotes(words.control) + "; expected one of " + comma_list(kControls) +
+                                    did_you_mean(words.control, kControls))};
+    bool const takes_none = words.control == "pause" || words.control == "resume" || words.control == "stats";
+    bool const is_step = words.control == "step";
+    std::string_view const wanted = takes_none ? "nothing" : is_step ? "a number of quanta, 1 to 1000000000"
+                                    : words.control == "cut" || words.control == "heal" ? "the name of a link"
+                                                                                       : "the name of a machine";
+    if (is_step) {
+        std::string const& text = words.argument;
+        auto const [end, problem] = std::from_chars(text.data(), text.data() + text.size(), command.request.quanta);
+        bool const whole = problem == std::errc{} && end == text.data() + text.size();
+        if (!whole || command.request.quanta > kMostQuanta) command.request.quanta = 0;
+        command.request.argument.clear();
+    }
+    bool const is_wrong = is_step ? command.request.quanta == 0 : takes_none != words.argument.empty();
+    if (!is_wrong) return Command{std::move(command)};
+    return Unexpected{bad_input("ctl " + words.control + ": " + in_quotes(words.argument) + "; expected " + std::string{wanted})};
+}
+
 Expected<Command, Error> checked(Words const& words, CLI::App const& app) {
     if (app.got_subcommand("check")) return Command{CheckCommand{words.rack_file}};
+    if (app.got_subcommand("ctl")) return control_command(words);
     if (app.got_subcommand("run")) {
         RunOptions options = BACKPLANE_TRY(run_options(words, *app.get_subcommand("run")));
+        if (app.get_subcommand("run")->count("--threads") != 0) {
+            auto const threads = parse_threads(words.threads);
+            if (!threads) return Unexpected{option_error("--threads", threads.error())};
+            options.threads = *threads;
+        }
         return Command{RunCommand{words.rack_file, std::move(options)}};
     }
     CLI::App const& boot = *app.get_subcommand("boot");

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "rack/control_server.h"
 #include "rack/rack.h"
 #include "rack/rack_file.h"
 
@@ -24,6 +25,7 @@ struct RunOptions {
     std::optional<std::chrono::nanoseconds> timeout;  ///< host time
     std::optional<Tier> tier;                         ///< instead of the rack file's
     std::optional<CpuModel> processor;                ///< likewise
+    std::optional<unsigned> threads;                  ///< instead of the rack file's
     bool verify{false};                               ///< run the interpreter beside the translator and compare
     RackOptions::Traces traces;
 };
@@ -39,11 +41,16 @@ struct BootCommand {
 struct CheckCommand {
     std::filesystem::path rack_file;
 };
+struct ControlCommand {
+    std::string rack;  ///< its name, its rack file or its socket
+    ControlRequest request;
+    bool as_json{false};
+};
 /// --help and --version: print and be done.
 struct PrintCommand {
     std::string text;
 };
-using Command = std::variant<RunCommand, BootCommand, CheckCommand, PrintCommand>;
+using Command = std::variant<RunCommand, BootCommand, CheckCommand, ControlCommand, PrintCommand>;
 
 /// \param arguments  argv without the program's name
 /// Errors: bad_input, one line that names the option and what was expected

@@ -92,10 +92,10 @@ TEST(CommandLine, EveryProblemIsOneLine) {
         std::string_view message;
     };
     Case const cases[] = {
-        {{}, "no command; expected one of run, boot, check (see backplane --help)"},
-        {{"boto"}, "unknown command \"boto\"; expected one of run, boot, check; did you mean \"boot\"?"},
-        {{"launch", "--kernel", "k"}, "unknown command \"launch\"; expected one of run, boot, check"},
-        {{"\x1b[2Jx\n"}, "unknown command \"x\\x0a\"; expected one of run, boot, check"},
+        {{}, "no command; expected one of run, boot, check, ctl (see backplane --help)"},
+        {{"boto"}, "unknown command \"boto\"; expected one of run, boot, check, ctl; did you mean \"boot\"?"},
+        {{"launch", "--kernel", "k"}, "unknown command \"launch\"; expected one of run, boot, check, ctl"},
+        {{"\x1b[2Jx\n"}, "unknown command \"x\\x0a\"; expected one of run, boot, check, ctl"},
         {{"--verbose"}, "unexpected argument \"--verbose\" (see backplane --help)"},
         {{"run"}, "RACK.toml is required (see backplane --help)"},
         {{"run", "a.toml", "b.toml"}, "unexpected argument \"b.toml\" (see backplane --help)"},

@@ -1,5 +1,7 @@
 #include "cli/commands.h"
 
+#include "cli/control.h"
+
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -17,6 +19,7 @@
 #include "host/console_input.h"
 #include "host/descriptor_sink.h"
 #include "host/file.h"
+#include "host/runtime_folder.h"
 #include "host/signal_watcher.h"
 #include "host/terminal.h"
 #include "host/usage.h"
@@ -92,7 +95,9 @@ RackReport run_measured(Rack& rack, StopFlags const& stop) {
     HostUsage const after = host_usage();
     RackReport report = rack.report();
     report.ending = ending;
-    report.host = {after.monotonic_ns - before.monotonic_ns, after.cpu_ns - before.cpu_ns, after.peak_resident_bytes};
+    report.host.wall_ns = after.monotonic_ns - before.monotonic_ns;
+    report.host.cpu_ns = after.cpu_ns - before.cpu_ns;
+    report.host.peak_resident_bytes = after.peak_resident_bytes;
     return report;
 }
 
@@ -121,6 +126,16 @@ ExitCode execute(CheckCommand const& command) {
     return ExitCode::all_off;
 }
 
+ExitCode execute(ControlCommand const& command) { return control_rack(command); }
+
+/// Where `backplane ctl` finds the rack. None when the usual folder cannot be had: nobody asked for it.
+std::optional<std::filesystem::path> control_socket(RackFile const& file) {
+    if (file.control) return file.control;
+    std::filesystem::path const folder = runtime_folder();
+    if (!make_runtime_folder(folder)) return std::nullopt;
+    return folder / (file.name + ".sock");
+}
+
 ExitCode execute(RunCommand const& command) {
     auto file = read_rack_file(command.rack_file);
     if (!file) return refuse(file.error().message);
@@ -141,9 +156,13 @@ ExitCode execute(RunCommand const& command) {
     if (command.options.tier) file->tier = *command.options.tier;
     if (command.options.processor) file->processor = *command.options.processor;
     options.traces = command.options.traces;
+    options.threads = command.options.threads.value_or(file->threads.value_or(1));
+    options.control = control_socket(*file);
     auto const rack = Rack::create(*file, std::move(options));
     if (!rack) return refuse(rack.error());
     say_if_processor_is_smaller(**rack);
+    if (auto const problem = (*rack)->control_problem())
+        print(STDERR_FILENO, "backplane: no control socket: " + printable(*problem) + '\n');
     say_where_debuggers_connect(**rack);
 
     RackReport const report = run_measured(**rack, stop);

@@ -1,6 +1,7 @@
 #include "crossover/message_exchange.h"
 
 #include <algorithm>
+#include <mutex>
 #include <set>
 #include <utility>
 
@@ -187,6 +188,11 @@ MessageExchange::Port& MessageExchange::port_of(QueuePort& device) {
 // --- what a machine submits, while it runs ----------------------------------------------------------------------
 
 void MessageExchange::submitted(QueuePort& device, SendForm form) {
+    std::lock_guard const lock{ownership_.mutex()};
+    take_submissions(device, form);
+}
+
+void MessageExchange::take_submissions(QueuePort& device, SendForm form) {
     Port& port = port_of(device);
     while (auto const submission = device.take_submission(form)) handle(port, *submission);
 }
@@ -236,6 +242,7 @@ void MessageExchange::handle(Port& port, QueueSubmission const& submission) {
 }
 
 QueueStatus MessageExchange::submitted_registers(QueuePort& device, QueueSubmission const& submission) {
+    std::lock_guard const lock{ownership_.mutex()};
     Port& port = port_of(device);
     ++port.report.registers;
     return send(port, submission);
@@ -332,7 +339,10 @@ QueueStatus MessageExchange::swap(Port& port, QueueSubmission const& submission)
     return status_of(ownership_.swap(port.id, pages, *map, ram));
 }
 
-void MessageExchange::port_reset(QueuePort& device) { port_of(device).is_resetting = true; }
+void MessageExchange::port_reset(QueuePort& device) {
+    std::lock_guard const lock{ownership_.mutex()};
+    port_of(device).is_resetting = true;
+}
 
 // --- at a barrier -----------------------------------------------------------------------------------------------
 
@@ -350,7 +360,7 @@ void MessageExchange::deliver(Ticks barrier) {
 void MessageExchange::begin_barrier(Ticks barrier) {
     now_ = barrier;
     for (auto const& port : ports_) {
-        submitted(*port->device, SendForm::natural);
+        take_submissions(*port->device, SendForm::natural);
         if (!port->is_resetting) continue;
         port->is_resetting = false;
         forget(*port);
@@ -524,7 +534,7 @@ void MessageExchange::forget(Port& gone) {
 void MessageExchange::machine_left(MachineId machine) {
     Port& gone = port(machine);
     if (std::exchange(gone.has_left, true)) return;
-    submitted(*gone.device, SendForm::natural);  // its last words
+    take_submissions(*gone.device, SendForm::natural);  // its last words
     forget(gone);
 }
 

@@ -2,7 +2,8 @@
 // structures, decides by policy and quota, and puts them into the receivers' queues, and from there into theirs.
 //
 // Messages land at barriers, in the order (sent time, machine, sequence), like frames (docs/design/crossover.md). What
-// a machine's own submission does to its own pages happens at once. Machines run one after the other: no locks here.
+// a machine's own submission does to its own pages happens at once. Machines may run on several threads, so this is done under
+// Ownership::mutex(); at a barrier none runs.
 #pragma once
 
 #include <cstdint>
@@ -137,6 +138,7 @@ class MessageExchange final : private QueuePortObserver {
     Port& port(MachineId machine) { return *ports_[machine.value()]; }
     void fill(Port& port);
 
+    void take_submissions(QueuePort& port, SendForm form);
     void handle(Port& port, QueueSubmission const& submission);
     void complete(Port& port, QueueSubmission const& submission, QueueStatus status, std::uint64_t handle = 0);
     [[nodiscard]] QueueStatus send(Port& port, QueueSubmission const& submission);

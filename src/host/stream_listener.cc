@@ -33,6 +33,21 @@ Error refused(std::string_view address, int error_number) {
     return host_error("cannot listen at " + std::string{address}, error_number);
 }
 
+sockaddr_un socket_name(std::string_view path) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::memcpy(name.sun_path, path.data(), path.size());
+    return name;
+}
+
+/// \return 0, or what the host said
+int connect_to(std::string_view path, UniqueFd& fd) {
+    sockaddr_un const name = socket_name(path);
+    fd = UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    bool const done = fd.is_open() && ::connect(fd.get(), reinterpret_cast<sockaddr const*>(&name), sizeof name) == 0;
+    return done ? 0 : errno;
+}
+
 /// Binds and listens.
 template <typename Address>
 Expected<void, Error> listen_at(UniqueFd const& fd, Address const& address, std::string_view name) {
@@ -93,9 +108,7 @@ Expected<void, Error> StreamListener::check_address(std::string_view address) {
 Expected<StreamListener, Error> StreamListener::create(std::string_view address) {
     BACKPLANE_TRY_VOID(check_address(address));
     if (is_path(address)) {
-        sockaddr_un name{};
-        name.sun_family = AF_UNIX;
-        std::memcpy(name.sun_path, address.data(), address.size());
+        sockaddr_un const name = socket_name(address);
         UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
         BACKPLANE_TRY_VOID(listen_at(fd, name, address));
         return StreamListener{std::move(fd), std::string{address}, std::filesystem::path{address}};
@@ -114,6 +127,13 @@ Expected<StreamListener, Error> StreamListener::create(std::string_view address)
     return StreamListener{std::move(fd), "127.0.0.1:" + std::to_string(ntohs(name.sin_port)), {}};
 }
 
+Expected<StreamListener, Error> StreamListener::create_replacing(std::string_view path) {
+    BACKPLANE_TRY_VOID(check_address(path));
+    UniqueFd peer;
+    if (connect_to(path, peer) == ECONNREFUSED) ::unlink(std::string{path}.c_str());
+    return create(path);
+}
+
 StreamListener::~StreamListener() {
     if (fd_.is_open() && !path_.empty()) ::unlink(path_.c_str());
 }
@@ -123,6 +143,14 @@ UniqueFd StreamListener::accept() const {
     int const yes = 1;  // fails for a socket in the file system, which has no delays
     if (peer.is_open()) ::setsockopt(peer.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     return peer;
+}
+
+Expected<UniqueFd, Error> connect_stream(std::string_view path) {
+    BACKPLANE_TRY_VOID(StreamListener::check_address(path));
+    UniqueFd fd;
+    int const problem = connect_to(path, fd);
+    if (problem != 0) return Unexpected{host_error("cannot connect to " + std::string{path}, problem)};
+    return fd;
 }
 
 void wait_readable(std::span<int const> fds, std::chrono::milliseconds at_most) {

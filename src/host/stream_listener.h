@@ -27,6 +27,7 @@ class Stream {
     void flush();
     [[nodiscard]] bool is_ended() const { return ended_; }
     [[nodiscard]] int fd() const { return fd_.get(); }
+    [[nodiscard]] bool has_unsent() const { return !unsent_.empty(); }
 
   private:
     static constexpr std::size_t kMaxUnsentBytes = 1 << 20;
@@ -43,6 +44,8 @@ class StreamListener {
     [[nodiscard]] static Expected<void, Error> check_address(std::string_view address);
     /// Errors: those of check_address(), and what the host says (in use, no such folder).
     [[nodiscard]] static Expected<StreamListener, Error> create(std::string_view address);
+    /// The same for a path, where a socket that nobody listens at any more may lie: it is replaced.
+    [[nodiscard]] static Expected<StreamListener, Error> create_replacing(std::string_view path);
 
     StreamListener(StreamListener&&) noexcept = default;
     StreamListener& operator=(StreamListener&&) = delete;
@@ -61,6 +64,10 @@ class StreamListener {
     std::string address_;
     std::filesystem::path path_;  // empty: TCP, or moved away
 };
+
+/// Connects to a socket in the file system.
+/// Errors: bad_input (the path), what the host says: nobody is there, no right to.
+[[nodiscard]] Expected<UniqueFd, Error> connect_stream(std::string_view path);
 
 /// Waits until one of the descriptors can be read, or the time is over.
 void wait_readable(std::span<int const> fds, std::chrono::milliseconds at_most);

@@ -134,14 +134,32 @@ void Machine::rest_until(Ticks time) {
     engine_.skip_to(time);
 }
 
+void Machine::steal_until(Ticks time) {
+    stolen_time_ = stolen_time_ + (time - clock_.now());
+    engine_.skip_to(time);
+}
+
+/// The instructions that its share allows up to a barrier.
+std::uint64_t Machine::budget_until(Ticks barrier) const {
+    if (settings_.share_ppm == kWholeShare) return ~std::uint64_t{0};
+    Uint128 const whole = static_cast<Uint128>((barrier - clock_.now()).ns()) * settings_.instructions_per_second;
+    return static_cast<std::uint64_t>(whole * settings_.share_ppm / (Uint128{1'000'000'000} * kWholeShare));
+}
+
 void Machine::run_until(Ticks barrier) {
+    std::uint64_t budget = clock_.now() < barrier ? budget_until(barrier) : 0;
     while (state_ == State::running && !held_ && clock_.now() < barrier) {
         clock_.fire_due();
         Ticks const stop = std::min(barrier, clock_.next_deadline());
-        if (engine_.is_idle())
+        if (engine_.is_idle()) {
             rest_until(stop);
-        else if (stop > clock_.now())
-            handle(engine_.run(stepping_ ? 1 : quota_until(stop)));
+        } else if (budget == 0) {
+            steal_until(barrier);
+        } else if (stop > clock_.now()) {
+            VirtualizationEvent const event = engine_.run(stepping_ ? 1 : std::min(budget, quota_until(stop)));
+            if (settings_.share_ppm != kWholeShare) budget -= event.instructions;
+            handle(event);
+        }
     }
     if (state_ == State::running && !held_) clock_.fire_due();
 }
@@ -185,6 +203,12 @@ void Machine::take_power_event() {
             stop("reset by the guest");
             break;
     }
+}
+
+bool Machine::press_power_button() {
+    if (settings_.acpi != AcpiPlatform::full) return false;
+    board_.pm_registers().press_power_button();
+    return true;
 }
 
 void Machine::stop(std::string cause) {

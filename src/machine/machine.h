@@ -30,6 +30,7 @@
 #include "machine/boot_loader.h"
 #include "machine/board.h"
 #include "machine/kernel_image.h"
+#include "machine/share.h"
 #include "memory/guest_memory.h"
 
 namespace backplane {
@@ -49,6 +50,7 @@ struct MachineSettings {
     std::vector<NicSettings> nics;
     std::optional<QueueDeviceSettings> queue{};  ///< for messages to other machines
     AcpiPlatform acpi{AcpiPlatform::reduced};
+    std::uint32_t share_ppm{kWholeShare};  ///< of each quantum's instructions, in millionths
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
     bool has_debug_console{false};  ///< what is written to port 0x402 goes to the console
     bool has_firmware{false};    ///< starts with boot_firmware() and gets the devices that firmware asks
@@ -88,6 +90,10 @@ class Machine {
     [[nodiscard]] std::uint64_t crash_rip() const { return crash_rip_; }
     /// Ends the machine as crashed.
     void stop(std::string cause);
+    /// Ends it as somebody who pulls the plug.
+    void switch_off() { state_ = State::powered_off; }
+    /// The guest gets an event and decides. False: there is no such button (hardware-reduced ACPI).
+    bool press_power_button();
 
     // --- debugging (docs/design/debug.md): all of it between runs only ----------------------------------------------
     enum class Resume : std::uint8_t { run, step };
@@ -104,6 +110,8 @@ class Machine {
 
     [[nodiscard]] Ticks now() const { return clock_.now(); }
     [[nodiscard]] Ticks idle_time() const { return idle_time_; }
+    /// Time in which it would have executed more, but its share was used up (docs/design/quotas.md).
+    [[nodiscard]] Ticks stolen_time() const { return stolen_time_; }
     [[nodiscard]] std::uint64_t instructions() const { return engine_.instructions(); }
     [[nodiscard]] std::uint64_t unclaimed_accesses() const { return bus_.unclaimed_count(); }
 
@@ -130,6 +138,8 @@ class Machine {
     void hold_if_stopped(VirtualizationEvent const& event);
     void take_power_event();
     void rest_until(Ticks time);
+    void steal_until(Ticks time);
+    [[nodiscard]] std::uint64_t budget_until(Ticks barrier) const;
 
     MachineSettings settings_;
     MachineClock clock_;
@@ -152,6 +162,7 @@ class Machine {
     std::string cause_;
     std::uint64_t crash_rip_{0};
     Ticks idle_time_{};
+    Ticks stolen_time_{};
     bool held_{false};
     bool stepping_{false};
     DebugStop stop_;

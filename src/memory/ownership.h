@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -76,6 +77,10 @@ class Ownership {
     static constexpr std::uint64_t kNoDeadline = ~std::uint64_t{0};
 
     explicit Ownership(FrameStock& stock) : stock_{stock} {}
+    /// Held by whoever calls while machines run on several threads: what a machine submits, and its stores to
+    /// copy-on-write pages, which take it by themselves. Nothing that a guest can see depends on who is first: frames
+    /// have no names there, handles count by machine, and the stock covers all quotas together.
+    [[nodiscard]] std::mutex& mutex() { return mutex_; }
     ~Ownership();
     Ownership(Ownership const&) = delete;
     Ownership& operator=(Ownership const&) = delete;
@@ -170,7 +175,10 @@ class Ownership {
     /// The copy-on-write pages of one machine ask here.
     struct Resolver final : WriteResolver {
         Resolver(Ownership& owner, MachineId id) : ownership{owner}, machine{id} {}
-        [[nodiscard]] bool make_writable(GuestPage page) override { return ownership.make_private(machine, page); }
+        [[nodiscard]] bool make_writable(GuestPage page) override {
+            std::lock_guard const lock{ownership.mutex_};
+            return ownership.make_private(machine, page);
+        }
         Ownership& ownership;
         MachineId machine;
     };
@@ -224,6 +232,7 @@ class Ownership {
     [[nodiscard]] static bool can_hold(Party const& party, GuestPage page, PageEntry const& entry);
     [[nodiscard]] static bool is_pending(Party const& party, GuestPage page);
 
+    std::mutex mutex_;  // guards everything below while machines run
     FrameStock& stock_;
     std::vector<Party> parties_;
     Transfers transfers_;

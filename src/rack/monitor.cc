@@ -4,8 +4,8 @@
 
 namespace backplane {
 
-Monitor::Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum)
-    : machines_{std::move(machines)}, links_{std::move(links)}, quantum_{quantum} {}
+Monitor::Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum, unsigned threads)
+    : machines_{std::move(machines)}, team_{threads}, links_{std::move(links)}, quantum_{quantum} {}
 
 bool Monitor::has_running_machine() const {
     return std::any_of(machines_.begin(), machines_.end(), [](Machine const* m) { return m->state() == Machine::State::running; });
@@ -27,7 +27,7 @@ void Monitor::run_to_barrier(Ticks limit) {
     Ticks const next = std::min(next_event(), limit);
     Ticks const barrier = open_barrier_.value_or(end_of_quantum(next == Ticks::never() ? now_ : std::max(now_, next)));
     open_barrier_ = barrier;
-    for (Machine* machine : machines_) machine->run_until(barrier);
+    team_.run(machines_, barrier);
     for (Machine const* machine : machines_)
         if (machine->is_held() && machine->state() == Machine::State::running && machine->now() < barrier) return;
     open_barrier_.reset();

@@ -12,13 +12,14 @@
 #include "crossover/link.h"
 #include "crossover/message_exchange.h"
 #include "machine/machine.h"
+#include "rack/machine_team.h"
 
 namespace backplane {
 
 class Monitor {
   public:
     /// Machines and links must outlive the monitor.
-    Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum);
+    Monitor(std::vector<Machine*> machines, std::vector<Link*> links, Ticks quantum, unsigned threads = 1);
 
     /// Messages between the machines' queue devices, which it knows in the order of the machines. Must outlive the
     /// monitor.
@@ -34,6 +35,8 @@ class Monitor {
     /// When a debugger holds a machine before the barrier, nothing crosses and the time stays; the next call goes on
     /// to the same barrier, as if nothing had been.
     void run_to_barrier(Ticks limit = Ticks::never());
+    [[nodiscard]] MachineTeam const& team() const { return team_; }
+    [[nodiscard]] Ticks quantum() const { return quantum_; }
     /// Barriers passed so far.
     [[nodiscard]] std::uint64_t barrier_count() const { return barrier_count_; }
 
@@ -42,6 +45,7 @@ class Monitor {
     [[nodiscard]] Ticks end_of_quantum(Ticks time) const;
 
     std::vector<Machine*> machines_;
+    MachineTeam team_;
     std::vector<Link*> links_;
     MessageExchange* exchange_{nullptr};
     Ticks quantum_;

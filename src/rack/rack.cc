@@ -10,10 +10,14 @@
 #include "machine/boot_file.h"
 #include "machine/firmware.h"
 #include "machine/layout.h"
+#include "rack/console_buffer.h"
+#include "rack/control_server.h"
 #include "rack/identity.h"
 #include "rack/lockstep.h"
 #include "rack/monitor.h"
+#include "rack/nearest_word.h"
 #include "rack/network.h"
+#include "rack/printable.h"
 
 namespace backplane {
 
@@ -46,12 +50,14 @@ std::uint64_t frames_of(MachineFile const& machine) {
 
 /// Bytes that a console may take at once; a 16550's FIFO is smaller.
 constexpr std::size_t kInputChunkBytes = 256;
-/// How long a stopped rack waits for its debugger before it looks at signals and its timeout.
+/// How long a stopped rack waits for its debugger, or to be resumed, before it looks at signals and its timeout.
 constexpr std::chrono::milliseconds kDebuggerWait{50};
+/// How long after SIGTERM the machines have to switch themselves off.
+constexpr std::chrono::seconds kPowerButtonGrace{10};
 
 }  // namespace
 
-struct Rack::Parts {
+struct Rack::Parts final : ControlTarget {
     RackFile file;
     RackOptions options;
     std::optional<FramePool> pool;
@@ -63,6 +69,13 @@ struct Rack::Parts {
     std::optional<BoundedFile> instruction_trace, exit_trace;
     std::vector<std::unique_ptr<MachineTracer>> tracers;
     DebugServer debuggers;
+    std::vector<std::unique_ptr<ConsoleBuffer>> consoles;  // by machine
+    std::unique_ptr<ControlServer> control;
+    std::optional<std::string> control_problem;
+    bool was_controlled{false};
+    bool paused{false};
+    std::uint64_t quanta_to_step{0};
+    std::optional<HostClock::time_point> termination;  // when the power buttons were pressed
     std::optional<Ending> ending;
     bool input_taken{false};
     std::vector<std::byte> typed;  // taken from the input, not yet in the machine
@@ -75,6 +88,15 @@ struct Rack::Parts {
     [[nodiscard]] std::uint64_t queue_frames() const;
     [[nodiscard]] Expected<void, Error> connect_queues();
     [[nodiscard]] Expected<void, Error> start_debugging();
+    [[nodiscard]] Expected<void, Error> start_control();
+    [[nodiscard]] Answer carry_out(ControlRequest const& request) override;
+    [[nodiscard]] Answer carry_out_on_machine(ControlRequest const& request);
+    [[nodiscard]] Answer carry_out_on_link(ControlRequest const& request);
+    [[nodiscard]] bool is_paused() const override { return paused; }
+    [[nodiscard]] std::size_t type(std::size_t machine, ConstByteSpan bytes) override;
+    void show_consoles();
+    [[nodiscard]] bool must_end_now(StopFlags const& stop);
+    [[nodiscard]] RackReport report() const;
     [[nodiscard]] bool is_timed_out(HostClock::time_point start) const;
     void pass_input();
     void verify();
@@ -158,7 +180,8 @@ Expected<void, Error> Rack::Parts::build() {
     std::map<std::string, KernelImage> kernels;
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
     BACKPLANE_TRY_VOID(plug_in());
-    return start_debugging();
+    BACKPLANE_TRY_VOID(start_debugging());
+    return start_control();
 }
 
 namespace {
@@ -197,13 +220,15 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
                              .nics = {},
                              .acpi = machine_file.acpi,
+                             .share_ppm = file.share_of(machine_file),
                              .has_debug_exit = machine_file.has_debug_exit,
                              .has_debug_console = machine_file.has_debug_console,
                              .has_firmware = machine_file.firmware.has_value()};
     for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
     if (file.queue) settings.queue = queue_settings(*file.queue, file.machines.size());
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
-    auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, console != nullptr ? *console : null_sink));
+    consoles.push_back(std::make_unique<ConsoleBuffer>(console != nullptr ? *console : null_sink));
+    auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, *consoles.back()));
     BACKPLANE_TRY_VOID(start_machine(*machine, machine_file, kernels));
     machines.push_back(std::move(machine));
     return {};
@@ -216,7 +241,9 @@ Expected<void, Error> Rack::Parts::plug_in() {
     for (auto const& machine : machines) all_machines.push_back(machine.get());
     std::vector<Link*> all_links;
     for (std::size_t i = 0; i < network->link_count(); ++i) all_links.push_back(&network->link(i));
-    monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum);
+    // Traces are written in the order in which machines run.
+    unsigned const threads = options.traces.instructions || options.traces.exits ? 1 : options.threads;
+    monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum, threads);
     return connect_queues();
 }
 
@@ -234,6 +261,93 @@ Expected<void, Error> Rack::Parts::start_debugging() {
         if (machine.gdb) BACKPLANE_TRY_VOID(debuggers.add(*machines[i], *machine.gdb, start));
     }
     return {};
+}
+
+// A socket that was not asked for by name is not worth failing for.
+Expected<void, Error> Rack::Parts::start_control() {
+    if (!options.control) return {};
+    auto server = ControlServer::create(options.control->string());
+    if (server)
+        control = *std::move(server);
+    else if (file.control)
+        return Unexpected{server.error()};
+    else
+        control_problem = server.error().message;
+    return {};
+}
+
+std::optional<std::string> Rack::control_problem() const { return parts_->control_problem; }
+
+void Rack::Parts::show_consoles() {
+    for (std::size_t i = 0; i < consoles.size(); ++i) {
+        ConstByteSpan const bytes = consoles[i]->held();
+        if (control && !bytes.empty()) control->show(i, bytes);
+        consoles[i]->pass_on();
+    }
+}
+
+std::size_t Rack::Parts::type(std::size_t machine, ConstByteSpan bytes) {
+    if (machines[machine]->state() != Machine::State::running) return bytes.size();
+    return machines[machine]->serial().push(bytes);
+}
+
+ControlTarget::Answer Rack::Parts::carry_out(ControlRequest const& request) {
+    if (request.command == "stats") return {.result = json_report(report())};
+    if (request.command == "pause") paused = true, quanta_to_step = 0;
+    if (request.command == "resume") paused = false, quanta_to_step = 0;
+    if (request.command == "step") {
+        paused = false;
+        quanta_to_step = request.quanta;
+        return {.comes_when_paused = true};
+    }
+    if (request.command == "cut" || request.command == "heal") return carry_out_on_link(request);
+    if (!request.argument.empty()) return carry_out_on_machine(request);
+    return {};
+}
+
+ControlTarget::Answer Rack::Parts::carry_out_on_link(ControlRequest const& request) {
+    Link* const link = network->find(request.argument);
+    if (link == nullptr) {
+        std::vector<std::string_view> names;
+        for (LinkFile const& known : file.links) names.emplace_back(known.name);
+        return {.error = "link " + in_quotes(request.argument) + "; expected one of " + comma_list(names) +
+                         did_you_mean(request.argument, names)};
+    }
+    was_controlled = true;
+    link->set_carrier(request.command == "cut" ? Carrier::down : Carrier::up);
+    return {};
+}
+
+ControlTarget::Answer Rack::Parts::carry_out_on_machine(ControlRequest const& request) {
+    std::size_t index = 0;
+    while (index < machines.size() && machines[index]->name() != request.argument) ++index;
+    if (index == machines.size()) {
+        std::vector<std::string_view> names;
+        for (MachineFile const& known : file.machines) names.emplace_back(known.name);
+        return {.error = "machine " + in_quotes(request.argument) + "; expected one of " + comma_list(names) +
+                         did_you_mean(request.argument, names)};
+    }
+    Machine& machine = *machines[index];
+    if (machine.state() != Machine::State::running) return {.error = "machine " + machine.name() + " does not run any more"};
+    if (request.command == "power-button" && !machine.press_power_button())
+        return {.error = "machine " + machine.name() + " has no power button; expected acpi = \"full\" in its rack file"};
+    was_controlled = true;
+    if (request.command == "stop") machine.switch_off();
+    if (request.command == "console") return {.console = index};
+    return {};
+}
+
+/// SIGTERM presses the power buttons first; Ctrl-C and a second look after the time of grace end at once.
+bool Rack::Parts::must_end_now(StopFlags const& stop) {
+    if (!stop.should_stop()) return false;
+    if (stop.is_interrupt_requested()) return true;
+    if (termination) return HostClock::now() - *termination >= kPowerButtonGrace;
+    bool any = false;
+    for (auto const& machine : machines)
+        if (machine->state() == Machine::State::running && machine->press_power_button()) any = true;
+    termination = HostClock::now();
+    was_controlled = true;
+    return !any;
 }
 
 bool Rack::Parts::is_timed_out(HostClock::time_point start) const {
@@ -276,7 +390,7 @@ bool Rack::Parts::only_input_can_help() const { return monitor->next_event() == 
 /// otherwise the machines' timeouts would be over before an answer can come.
 bool Rack::Parts::is_paced() const {
     bool const is_watched = options.console_input != nullptr && options.console_input->is_interactive();
-    return is_watched || !network->outsides().empty();
+    return is_watched || !network->outsides().empty() || (control && control->has_console());
 }
 
 /// Waits for what comes next, or for what comes from outside.
@@ -286,6 +400,7 @@ void Rack::Parts::wait_for_next_event(StopFlags const& stop) {
     bool const is_idle = next > monitor->now() + file.quantum && !stop.should_stop() && typed.empty();
     std::chrono::nanoseconds const idle{is_idle ? std::min((next - monitor->now()).ns(), kLongestWaitNs) : 0};
     if (!network->outsides().empty()) return poll_all(network->outsides(), idle, monitor->now());
+    if (control && control->has_console()) return control->wait(std::chrono::duration_cast<std::chrono::milliseconds>(idle));
     ConsoleInput* const input = options.console_input;
     if (input == nullptr || !is_idle) return;
     if (input->is_interactive() || only_input_can_help()) input->wait(idle);
@@ -295,10 +410,14 @@ Ending Rack::run(StopFlags const& stop) {
     Parts& p = *parts_;
     auto const start = HostClock::now();
     while (!p.ending) {
+        p.show_consoles();
         if (p.options.at_barrier) p.options.at_barrier();
         p.debuggers.serve();
-        if (stop.should_stop()) {
+        if (p.control) p.control->serve(p);
+        if (p.must_end_now(stop)) {
             p.ending = Ending::interrupted;
+        } else if (p.paused && !p.is_timed_out(start) && p.monitor->has_running_machine()) {
+            p.control->wait(kDebuggerWait);
         } else if (p.debuggers.holds_any() && !p.is_timed_out(start)) {
             p.debuggers.wait(kDebuggerWait);  // time stands still
         } else if (!p.monitor->has_running_machine()) {
@@ -310,7 +429,7 @@ Ending Rack::run(StopFlags const& stop) {
         } else {
             p.pass_input();
             bool const is_typing = p.options.console_input != nullptr && !(p.options.console_input->is_ended() && p.typed.empty());
-            bool const input_may_come = is_typing || !p.network->outsides().empty();
+            bool const input_may_come = is_typing || !p.network->outsides().empty() || (p.control && p.control->has_console());
             if (p.only_input_can_help() && !input_may_come) {
                 for (auto const& machine : p.machines)
                     if (machine->state() == Machine::State::running) machine->stop("halted with nothing left to wake it up");
@@ -322,8 +441,10 @@ Ending Rack::run(StopFlags const& stop) {
             auto const waited = static_cast<std::uint64_t>((HostClock::now() - before).count());
             p.monitor->run_to_barrier(paced || p.only_input_can_help() ? p.monitor->now() + Ticks{waited} : Ticks::never());
             if (p.shadow) p.verify();
+            if (p.quanta_to_step != 0 && --p.quanta_to_step == 0) p.paused = true;
         }
     }
+    p.show_consoles();
     p.network->flush();
     if (p.options.at_barrier) p.options.at_barrier();
     return *p.ending;
@@ -344,6 +465,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
     out.instructions = machine.instructions();
     out.virtual_time = machine.now();
     out.idle_time = machine.idle_time();
+    out.stolen_time = machine.stolen_time();
     out.unclaimed_accesses = machine.unclaimed_accesses();
     for (std::size_t n = 0; n < machine.nic_count(); ++n) {
         NicFile const& nic_file = file.machines[index].nics[n];
@@ -417,14 +539,20 @@ QueueSummary Rack::Parts::queue_summary() const {
     return out;
 }
 
-RackReport Rack::report() const {
-    Parts const& p = *parts_;
+RackReport Rack::report() const { return parts_->report(); }
+
+RackReport Rack::Parts::report() const {
+    Parts const& p = *this;
     RackReport out;
     out.ending = p.ending.value_or(Ending::interrupted);
     out.processor = p.file.processor.value_or(widest_cpu_model());
     out.seed = p.file.seed;
-    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !p.is_paced();
+    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !p.is_paced() && !p.was_controlled;
     out.virtual_time = p.monitor->now();
+    out.quantum = p.monitor->quantum();
+    out.barriers = p.monitor->barrier_count();
+    out.host.threads = p.monitor->team().threads();
+    out.host.shared_barriers = p.monitor->team().counters().shared;
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
     for (std::size_t i = 0; i < p.network->link_count(); ++i) out.links.push_back(p.link_summary(i));
     if (p.exchange) out.queue = p.queue_summary();

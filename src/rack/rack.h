@@ -36,6 +36,10 @@ struct RackOptions {
         std::optional<std::filesystem::path> exits;
         std::uint64_t limit_bytes{std::uint64_t{256} << 20};
     } traces;
+    /// Where `backplane ctl` can connect; none: nowhere.
+    std::optional<std::filesystem::path> control;
+    /// Host threads that run machines between two barriers; the result does not depend on it.
+    unsigned threads{1};
     /// Host time after which run() gives up; none: never.
     std::optional<std::chrono::nanoseconds> timeout;
     /// Run every machine a second time in the interpreter, compare both at every barrier, and stop at the first
@@ -55,6 +59,9 @@ class Rack {
 
     /// Runs until every machine is off or crashed, the time is over, or `stop` asks for the end. Call once.
     [[nodiscard]] Ending run(StopFlags const& stop);
+
+    /// Why there is no control socket although one was asked for: one line.
+    [[nodiscard]] std::optional<std::string> control_problem() const;
 
     /// Where debuggers can connect, one line a machine: "alpha: 127.0.0.1:1234".
     [[nodiscard]] std::vector<std::string> debugger_addresses() const;

@@ -30,6 +30,8 @@ constexpr std::uint64_t kMinInstructionsPerSecond = 1'000'000;
 constexpr std::uint64_t kMaxInstructionsPerSecond = 10'000'000'000;
 constexpr Ticks kMinQuantum = microseconds(1);
 constexpr Ticks kMaxQuantum = milliseconds(1000);
+constexpr Ticks kMaxChosenQuantum = milliseconds(10);
+constexpr std::uint64_t kMaxWeight = 10'000;
 constexpr std::size_t kMaxMachines = 1024;
 constexpr std::size_t kMaxNics = 8;
 constexpr std::size_t kMaxLinks = 1024;
@@ -37,12 +39,12 @@ constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame 
 constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
 
 constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
-constexpr std::array<std::string_view, 7> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum"};
+constexpr std::array<std::string_view, 10> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum", "name", "control", "threads"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr auto kProcessors = std::to_array(kCpuModelNames);
-constexpr std::array<std::string_view, 13> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
+constexpr std::array<std::string_view, 15> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic",
-                                                         "gdb", "gdb-wait"};
+                                                         "gdb", "gdb-wait", "weight", "cap"};
 constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
 
 constexpr std::array<std::string_view, 1> kEngines{"sim"};
@@ -56,10 +58,17 @@ constexpr std::array<std::string_view, 2> kModels{"e1000", "virtio-net"};
 constexpr std::array<BootProtocol, kBoots.size()> kBootProtocols{BootProtocol::pvh, BootProtocol::linux64,
                                                                  BootProtocol::bzimage, BootProtocol::multiboot};
 
+/// "50%", of one processor.
+Expected<std::uint32_t, Error> parse_cap(std::string_view text) {
+    auto const share = parse_probability(text);
+    if (share && *share != 0) return *share;
+    return Unexpected{bad_input(fmt::format("\"{}\"; expected a part of a processor, such as \"50%\"", text))};
+}
+
 /// Reads one document; the state is what later parts of it need of earlier ones.
 class Reader {
   public:
-    explicit Reader(Path folder) : folder_{std::move(folder)} {}
+    explicit Reader(Path const& file) : folder_{file.parent_path()} { rack_.name = rack_name(file); }
 
     Expected<RackFile, Error> read(TomlTable const& top) {
         BACKPLANE_TRY_VOID(top.check_keys(kTopKeys, {}));
@@ -71,6 +80,7 @@ class Reader {
         for (MachineFile const& machine : rack_.machines) names.push_back(machine.name);
         rack_.queue = BACKPLANE_TRY(read_queue(top, names));
         BACKPLANE_TRY_VOID(finish_links(top));
+        choose_quantum();
         return std::move(rack_);
     }
 
@@ -89,12 +99,37 @@ class Reader {
         rack_.seed = seed.value_or(rack_.seed);
         auto const ips = BACKPLANE_TRY(table->number("ips", kMinInstructionsPerSecond, kMaxInstructionsPerSecond));
         rack_.instructions_per_second = ips.value_or(rack_.instructions_per_second);
+        auto const name = BACKPLANE_TRY(table->text("name"));
+        if (name) {
+            if (auto const valid = check_name(*name); !valid) return Unexpected{table->error_at("name", valid.error().message)};
+            rack_.name = *name;
+        }
+        auto const control = BACKPLANE_TRY(table->text("control"));
+        if (control) {
+            rack_.control = in_folder(*control);
+            if (auto const valid = StreamListener::check_address(rack_.control->string()); !valid)
+                return Unexpected{table->error_at("control", valid.error().message)};
+        }
+        rack_.threads = BACKPLANE_TRY(table->parsed_or_number("threads", parse_threads));
         auto const quantum = BACKPLANE_TRY(table->parsed("quantum", parse_duration));
+        has_quantum_ = quantum.has_value();
         rack_.quantum = quantum.value_or(rack_.quantum);
         if (rack_.quantum >= kMinQuantum && rack_.quantum <= kMaxQuantum) return {};
         return Unexpected{
             table->error_at("quantum", fmt::format("\"{}\"; expected \"{}\" to \"{}\"", duration_text(rack_.quantum),
                                                    duration_text(kMinQuantum), duration_text(kMaxQuantum)))};
+    }
+
+    /// Nothing crosses a link before its latency is over, so machines that meet on such links only need no barrier
+    /// earlier (delivery rule): a longer quantum costs no exactness.
+    void choose_quantum() {
+        if (has_quantum_ || rack_.links.empty() || rack_.queue) return;
+        Ticks smallest = kMaxChosenQuantum;
+        for (LinkFile const& link : rack_.links) {
+            smallest = std::min(smallest, link.impairment.latency);
+            for (DirectionFile const& direction : link.from) smallest = std::min(smallest, direction.impairment.latency);
+        }
+        rack_.quantum = std::max(rack_.quantum, smallest);
     }
 
     Expected<void, Error> read_links(TomlTable const& top) {
@@ -181,6 +216,9 @@ class Reader {
         if (BACKPLANE_TRY(table.word("acpi", kAcpis, {})) == "full") machine.acpi = AcpiPlatform::full;
         machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
         machine.has_debug_console = BACKPLANE_TRY(table.truth("debug-console")).value_or(false);
+        auto const weight = BACKPLANE_TRY(table.number("weight", 1, kMaxWeight));
+        machine.weight = static_cast<std::uint32_t>(weight.value_or(0));
+        machine.cap_ppm = BACKPLANE_TRY(table.parsed("cap", parse_cap)).value_or(machine.cap_ppm);
         BACKPLANE_TRY_VOID(read_debugger(table, machine));
         BACKPLANE_TRY_VOID(read_nics(table, machine));
         return machine;
@@ -276,6 +314,7 @@ class Reader {
 
     Path folder_;
     RackFile rack_;
+    bool has_quantum_{false};
     std::map<MacAddress, std::string> mac_owners_;
 };
 
@@ -294,7 +333,21 @@ std::optional<BootProtocol> boot_protocol(std::string_view word) {
 
 Expected<RackFile, Error> parse_rack_file(std::string_view text, Path const& path) {
     TomlDocument const document = BACKPLANE_TRY(TomlDocument::parse(text, printable(path.string())));
-    return Reader{path.parent_path()}.read(document.top());
+    return Reader{path}.read(document.top());
+}
+
+std::uint32_t RackFile::share_of(MachineFile const& machine) const {
+    std::uint32_t largest = 0;
+    for (MachineFile const& each : machines) largest = std::max(largest, each.weight);
+    std::uint64_t const part = machine.weight == 0 ? kWholeShare : std::uint64_t{kWholeShare} * machine.weight / largest;
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(part, machine.cap_ppm));
+}
+
+std::string rack_name(std::filesystem::path const& rack_file) {
+    // Every example is a rack.toml: then the folder says more.
+    std::string name = rack_file.stem().string();
+    if (name == "rack") name = std::filesystem::absolute(rack_file).lexically_normal().parent_path().filename().string();
+    return check_name(name) ? name : "rack";
 }
 
 Expected<RackFile, Error> read_rack_file(Path const& path) {

@@ -19,6 +19,7 @@
 #include "crossover/ipv4.h"
 #include "crossover/link.h"
 #include "device/frame_port.h"
+#include "machine/share.h"
 #include "rack/queue_file.h"
 #include "device/network_card.h"
 #include "cpu/cpu_model.h"
@@ -90,6 +91,8 @@ struct MachineFile {
     std::vector<NicFile> nics;
     /// Where a debugger can connect (host/stream_listener.h); none: nowhere.
     std::optional<std::string> gdb;
+    std::uint32_t weight{0};                 ///< against the other machines' weights; 0: a processor of its own
+    std::uint32_t cap_ppm{kWholeShare};      ///< the most of a processor, in millionths
     bool waits_for_gdb{false};  ///< nothing is executed before a debugger lets it go
 };
 
@@ -128,6 +131,13 @@ struct RackFile {
     std::vector<MachineFile> machines;  ///< in the order of the file; never empty after reading
     std::vector<LinkFile> links;        ///< likewise
     std::optional<QueueFile> queue;     ///< every machine has a queue device, or none
+    std::string name{"rack"};           ///< by which `backplane ctl` finds it
+    std::optional<std::filesystem::path> control;  ///< where, if not at the name's usual place
+    std::optional<unsigned> threads;    ///< of the host, to run machines; none: 1
+
+    /// What a machine gets of each quantum's instructions, in millionths: the smaller of its cap and its weight's part
+    /// of the largest weight.
+    [[nodiscard]] std::uint32_t share_of(MachineFile const& machine) const;
 };
 
 /// Reads and checks the file at `path`. Relative paths in it are relative to the file's folder.
@@ -143,6 +153,9 @@ struct FileProblem {
     std::string message;  ///< what was found; expected ...
 };
 [[nodiscard]] std::optional<FileProblem> find_file_problem(MachineFile const& machine);
+
+/// The name of a rack whose file gives it none: that of the file, or of its folder when it is a rack.toml.
+[[nodiscard]] std::string rack_name(std::filesystem::path const& rack_file);
 
 /// What `backplane check` prints: one line a machine, NIC and link.
 [[nodiscard]] std::string rack_summary(RackFile const& rack);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <thread>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -249,6 +250,17 @@ std::string probability_text(PerMillion probability) { return fmt::format("{}%",
 
 std::string mac_text(MacAddress const& mac) {
     return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+
+Expected<unsigned, Error> parse_threads(std::string_view text) {
+    constexpr unsigned kMostThreads = 256;
+    if (text == "auto") return std::max(1U, std::thread::hardware_concurrency());
+    unsigned threads = 0;
+    auto const [end, problem] = std::from_chars(text.data(), text.data() + text.size(), threads);
+    bool const valid = problem == std::errc{} && end == text.data() + text.size() && threads >= 1 && threads <= kMostThreads;
+    if (valid) return threads;
+    return Unexpected{bad_input(fmt::format("\"{}\"; expected a number of threads, 1 to {}, or \"auto\"", text, kMostThreads))};
 }
 
 }  // namespace backplane

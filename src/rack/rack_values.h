@@ -57,4 +57,7 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 /// "02:1f:...", as ip(8) prints it.
 [[nodiscard]] std::string mac_text(MacAddress const& mac);
 
+/// "2", or "auto": as many as the host has processors. Errors: bad_input
+[[nodiscard]] Expected<unsigned, Error> parse_threads(std::string_view text);
+
 }  // namespace backplane

@@ -47,6 +47,7 @@ struct MachineReport {
     std::optional<std::uint8_t> exit_status;  ///< left at the debug exit, which powered it off
     std::uint64_t instructions{0};
     Ticks virtual_time{};                 ///< on its own clock when it stopped
+    Ticks stolen_time{};                  ///< of that, without instructions because its share was used up
     Ticks idle_time{};                    ///< of that, spent halted
     std::uint64_t unclaimed_accesses{0};  ///< loads and stores that no RAM and no device answered
     std::vector<NicReport> nics;
@@ -88,6 +89,8 @@ struct HostReport {
     std::uint64_t wall_ns{0};
     std::uint64_t cpu_ns{0};
     std::uint64_t peak_resident_bytes{0};
+    unsigned threads{1};                ///< that ran machines
+    std::uint64_t shared_barriers{0};   ///< whose machines were shared out among them
 };
 
 /// The queue devices of all machines.
@@ -105,6 +108,8 @@ struct RackReport {
     std::uint64_t seed{0};
     bool is_repeatable{true};  ///< no input from outside reached a machine
     Ticks virtual_time{};
+    Ticks quantum{};
+    std::uint64_t barriers{0};
     std::vector<MachineReport> machines;
     std::vector<LinkSummary> links;
     std::optional<QueueSummary> queue;

@@ -10,6 +10,8 @@ RackReport example() {
     report.ending = Ending::crashed;
     report.seed = 7;
     report.virtual_time = milliseconds(2500);
+    report.quantum = microseconds(100);
+    report.barriers = 77;
 
     MachineReport alpha;
     alpha.name = "alpha";
@@ -17,6 +19,7 @@ RackReport example() {
     alpha.instructions = 1'500'000'000;
     alpha.virtual_time = milliseconds(2500);
     alpha.idle_time = milliseconds(1000);
+    alpha.stolen_time = milliseconds(50);
     alpha.unclaimed_accesses = 3;
     NicReport nic;
     nic.name = "nic0";
@@ -58,7 +61,7 @@ RackReport example() {
     lan.capture = CaptureSummary{"lan.pcapng", 30, "No space left on device"};
     report.links.push_back(lan);
 
-    report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20};
+    report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20, 2, 33};
     return report;
 }
 
@@ -66,9 +69,9 @@ TEST(Report, ForPeople) {
     EXPECT_EQ(human_report(example()),
               R"(rack: a machine crashed after 2.500000 s of virtual time; engine sim, seed 7, repeatable
 
-machine  instructions  virtual s  idle %  unclaimed  state
-alpha      1500000000   2.500000   40.00          3  powered off
-beta                0   0.000000    0.00          0  crashed: triple fault\x1b]0;" at rip 0xffffffff81000123
+machine  instructions  virtual s  idle %  stolen %  unclaimed  state
+alpha      1500000000   2.500000   40.00      2.00          3  powered off
+beta                0   0.000000    0.00      0.00          0  crashed: triple fault\x1b]0;" at rip 0xffffffff81000123
 
 nic         mac                link  tail moves  head moves  rx interrupts  tx-complete interrupts  sent  received
 alpha.nic0  02:00:00:00:00:01  lan           10          20              5                       9    12        20
@@ -79,7 +82,7 @@ lan: detected by destination 20, configuration 2
 lan: frames for outside 5, remaps to the uplink 2, remaps to a peer 1
 lan: 30 frames captured in lan.pcapng; ended early: No space left on device
 
-host: 1.25 s, 1.20 s of CPU time, at most 300 MiB
+host: 1.25 s, 1.20 s of CPU time, at most 300 MiB; 2 threads shared 43 % of 77 quanta: 0.96 processors busy
 )");
 }
 
@@ -93,7 +96,9 @@ TEST(Report, ForPrograms) {
     "time": "virtual",
     "seed": 7,
     "repeatable": true,
-    "virtual_ns": 2500000000
+    "virtual_ns": 2500000000,
+    "quantum_ns": 100000,
+    "barriers": 77
   },
   "machines": [
     {
@@ -102,6 +107,7 @@ TEST(Report, ForPrograms) {
       "instructions": 1500000000,
       "virtual_ns": 2500000000,
       "idle_ns": 1000000000,
+      "stolen_ns": 50000000,
       "idle_share": 0.4,
       "unclaimed_accesses": 3,
       "nics": [
@@ -129,6 +135,7 @@ TEST(Report, ForPrograms) {
       "instructions": 0,
       "virtual_ns": 0,
       "idle_ns": 0,
+      "stolen_ns": 0,
       "idle_share": 0.0,
       "unclaimed_accesses": 0,
       "nics": []
@@ -174,7 +181,9 @@ TEST(Report, ForPrograms) {
   "host": {
     "wall_ns": 1250000000,
     "cpu_ns": 1200000000,
-    "peak_resident_bytes": 314572800
+    "peak_resident_bytes": 314572800,
+    "threads": 2,
+    "shared_barriers": 33
   }
 }
 )");
