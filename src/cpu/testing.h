@@ -80,7 +80,8 @@ class TestMachine {
     static inline MakeTier make_tier = nullptr;
 
     /// `arena_bytes` for decoded code; small ones make the trace cache flush.
-    explicit TestMachine(std::size_t arena_bytes = 1 << 20)
+    explicit TestMachine(CpuModel model) : TestMachine{1 << 20, model} {}
+    explicit TestMachine(std::size_t arena_bytes = 1 << 20, CpuModel model = widest_cpu_model())
         : pool_{FramePool::create(layout::kRamBytes / kPageBytes).value()},
           memory{pool_},
           bus{memory},
@@ -92,7 +93,8 @@ class TestMachine {
                .apic = apic,
                .traces = traces,
                .instructions_per_second = 1'000'000'000,
-               .random_seed = 1}} {
+               .random_seed = 1,
+               .model = model}} {
         check(memory.add_ram(GuestPage{0}, layout::kRamBytes / kPageBytes).has_value(),
               "the pool is as large as the RAM");
         build_tables();

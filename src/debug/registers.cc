@@ -116,6 +116,10 @@ void read_xmm(CpuState const& s, std::uint8_t i, Value& v) { std::memcpy(v.data(
 bool write_xmm(CpuState& s, std::uint8_t i, Value const& v) {
     return std::memcpy(s.xmm[i].words.data(), v.data(), 16), true;
 }
+void read_ymm_high(CpuState const& s, std::uint8_t i, Value& v) { std::memcpy(v.data(), s.ymm_high[i].words.data(), 16); }
+bool write_ymm_high(CpuState& s, std::uint8_t i, Value const& v) {
+    return std::memcpy(s.ymm_high[i].words.data(), v.data(), 16), true;
+}
 void read_mxcsr(CpuState const& s, std::uint8_t, Value& v) { put(v, s.mxcsr); }
 bool write_mxcsr(CpuState& s, std::uint8_t, Value const& v) {
     if ((get(v) & ~std::uint64_t{kSettableMxcsr}) != 0) return false;
@@ -244,6 +248,15 @@ std::vector<DebugRegister> sse_registers() {
     return all;
 }
 
+/// Bits 255:128; GDB puts them together with XMM registers.
+std::vector<DebugRegister> avx_registers() {
+    static constexpr char const* kNames[] = {"ymm0h", "ymm1h", "ymm2h",  "ymm3h",  "ymm4h",  "ymm5h",  "ymm6h",  "ymm7h",
+                                             "ymm8h", "ymm9h", "ymm10h", "ymm11h", "ymm12h", "ymm13h", "ymm14h", "ymm15h"};
+    std::vector<DebugRegister> all;
+    for (std::uint8_t i = 0; i < 16; ++i) all.push_back({kNames[i], 128, "uint128", kNoGroup, i, read_ymm_high, write_ymm_high});
+    return all;
+}
+
 std::vector<DebugRegister> system_registers() {
     static constexpr char const* kBases[] = {"es_base", "cs_base", "ss_base", "ds_base"};
     static constexpr char const* kLimits[] = {"es_limit", "cs_limit", "ss_limit", "ds_limit", "fs_limit", "gs_limit"};
@@ -287,6 +300,7 @@ std::vector<Feature> const& features() {
         {"org.gnu.gdb.i386.segments",
          {{"fs_base", 64, "int", kNoGroup, fs, read_base, write_base},
           {"gs_base", 64, "int", kNoGroup, gs, read_base, write_base}}},
+        {"org.gnu.gdb.i386.avx", avx_registers()},
         {"org.backplane.i386.system", system_registers()},
     };
     return all;

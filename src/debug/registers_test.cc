@@ -66,6 +66,8 @@ TEST(Registers, EveryOneShowsItsOwnPartOfTheState) {
     EXPECT_EQ(text_of("gdtr_limit", state), "06000000");
     EXPECT_EQ(text_of("lstar", state), "0700000000000000");
     EXPECT_EQ(text_of("xmm9", state), "08000000000000000900000000000000");
+    state.ymm_high[9].words = {10, 11};
+    EXPECT_EQ(text_of("ymm9h", state), "0a000000000000000b00000000000000");
     EXPECT_EQ(text_of("tr_limit", state), "0a000000");
 }
 
