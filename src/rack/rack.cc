@@ -87,6 +87,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] Expected<void, Error> plug_in();
     [[nodiscard]] std::uint64_t queue_frames() const;
     [[nodiscard]] Expected<void, Error> connect_queues();
+    [[nodiscard]] std::string_view reason_for_one_thread() const;
     [[nodiscard]] Expected<void, Error> start_debugging();
     [[nodiscard]] Expected<void, Error> start_control();
     [[nodiscard]] Answer carry_out(ControlRequest const& request) override;
@@ -234,6 +235,16 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
     return {};
 }
 
+/// Why the machines of this rack have to run one after the other; empty: they need not.
+std::string_view Rack::Parts::reason_for_one_thread() const {
+    if (options.traces.instructions || options.traces.exits) return "traces are written in the order in which machines run";
+    if (!file.queue) return {};
+    bool const may_share = std::any_of(file.queue->rules.begin(), file.queue->rules.end(),
+                                       [](QueueRule const& rule) { return (rule.calls & QueuePeer::kMayShare) != 0; });
+    bool const shares = may_share || file.queue->options.transfer == TransferMode::shared;
+    return shares ? "[queue] allows shared pages, and who reads them first would depend on the host" : "";
+}
+
 Expected<void, Error> Rack::Parts::plug_in() {
     network = BACKPLANE_TRY(
         Network::create(file, [this](NicPlace place) -> FramePort& { return machines[place.machine]->nic(place.nic).port(); }));
@@ -241,8 +252,7 @@ Expected<void, Error> Rack::Parts::plug_in() {
     for (auto const& machine : machines) all_machines.push_back(machine.get());
     std::vector<Link*> all_links;
     for (std::size_t i = 0; i < network->link_count(); ++i) all_links.push_back(&network->link(i));
-    // Traces are written in the order in which machines run.
-    unsigned const threads = options.traces.instructions || options.traces.exits ? 1 : options.threads;
+    unsigned const threads = reason_for_one_thread().empty() ? options.threads : 1;
     monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum, threads);
     return connect_queues();
 }
@@ -552,6 +562,7 @@ RackReport Rack::Parts::report() const {
     out.quantum = p.monitor->quantum();
     out.barriers = p.monitor->barrier_count();
     out.host.threads = p.monitor->team().threads();
+    if (p.options.threads > 1) out.host.thread_note = p.reason_for_one_thread();
     out.host.shared_barriers = p.monitor->team().counters().shared;
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
     for (std::size_t i = 0; i < p.network->link_count(); ++i) out.links.push_back(p.link_summary(i));

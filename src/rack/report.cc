@@ -338,6 +338,7 @@ namespace {
 /// ", 2 threads shared 93 % of 12345 quanta: 1.8 processors busy"
 std::string thread_note(RackReport const& report) {
     HostReport const& host = report.host;
+    if (!host.thread_note.empty()) return "; on one thread: " + host.thread_note;
     if (host.threads == 1) return {};
     return fmt::format("; {} threads shared {:.0f} % of {} quanta: {:.2f} processors busy", host.threads,
                        100 * share(host.shared_barriers, report.barriers), report.barriers,
@@ -380,6 +381,7 @@ std::string json_report(RackReport const& report) {
                     {"peak_resident_bytes", report.host.peak_resident_bytes},
                     {"threads", report.host.threads},
                     {"shared_barriers", report.host.shared_barriers}};
+    if (!report.host.thread_note.empty()) json["host"]["thread_note"] = report.host.thread_note;
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 

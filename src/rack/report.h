@@ -91,6 +91,7 @@ struct HostReport {
     std::uint64_t peak_resident_bytes{0};
     unsigned threads{1};                ///< that ran machines
     std::uint64_t shared_barriers{0};   ///< whose machines were shared out among them
+    std::string thread_note{};          ///< why there was one thread although more were asked for
 };
 
 /// The queue devices of all machines.
