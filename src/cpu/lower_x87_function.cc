@@ -1,6 +1,8 @@
 // Functions of the top of the stack: square root, remainder, scaling, transcendental functions ([SDM1] 8.3.3, 8.3.7).
-// The host's processor computes, so the last bits of transcendental functions are those of its maker.
+// The host's processor computes; the results of transcendental functions are then replaced by our own, because their
+// last bits are up to its maker (x87_transcendental.h).
 #include "cpu/x87.h"
+#include "cpu/x87_transcendental.h"
 
 namespace backplane {
 
@@ -47,6 +49,63 @@ BACKPLANE_X87_REMAINDER(fprem1)
 BACKPLANE_X87_SPLIT(fptan)
 BACKPLANE_X87_SPLIT(fsincos)
 BACKPLANE_X87_SPLIT(fxtract)
+
+// --- our own results ------------------------------------------------------------------------------------------------
+
+/// Takes `own`, if there is one, for the host's result at `where`.
+void adopt(HostX87& host, X87Register& where, std::optional<x87::Rounded> const& own) {
+    if (!own || host.refused()) return;
+    where = own->value;
+    constexpr std::uint16_t kReplaced =
+        x87::kC1 | x87::kPrecision | x87::kUnderflow | x87::kOverflow | x87::kSummary | x87::kBusy;
+    unsigned status = host.status & ~kReplaced & 0xffffu;
+    if (own->up) status |= x87::kC1;
+    if (own->inexact) status |= x87::kPrecision;
+    if (own->inexact && (host.control & x87::kPrecision) == 0) status |= x87::kSummary | x87::kBusy;
+    host.status = static_cast<std::uint16_t>(status);
+}
+void own_f2xm1(HostX87& host) {
+    auto const own = x87::power_of_two_less_one(host.st0, host.control);
+    f2xm1(host);
+    adopt(host, host.st0, own);
+}
+void own_fsin(HostX87& host) {
+    auto const own = x87::sine_cosine(host.st0, host.control);
+    fsin(host);
+    if (own) adopt(host, host.st0, own->first);
+}
+void own_fcos(HostX87& host) {
+    auto const own = x87::sine_cosine(host.st0, host.control);
+    fcos(host);
+    if (own) adopt(host, host.st0, own->second);
+}
+void own_fsincos(HostX87& host) {
+    auto const own = x87::sine_cosine(host.st0, host.control);
+    fsincos(host);
+    if (!own) return;
+    adopt(host, host.st1, own->first);
+    adopt(host, host.st0, own->second);
+}
+void own_fptan(HostX87& host) {
+    auto const own = x87::tangent(host.st0, host.control);
+    fptan(host);
+    adopt(host, host.st1, own);
+}
+void own_fpatan(HostX87& host) {
+    auto const own = x87::arctangent(host.st0, host.st1, host.control);
+    fpatan(host);
+    adopt(host, host.st0, own);
+}
+void own_fyl2x(HostX87& host) {
+    auto const own = x87::y_log2_x(host.st0, host.st1, host.control);
+    fyl2x(host);
+    adopt(host, host.st0, own);
+}
+void own_fyl2xp1(HostX87& host) {
+    auto const own = x87::y_log2_x_plus_one(host.st0, host.st1, host.control);
+    fyl2xp1(host);
+    adopt(host, host.st0, own);
+}
 
 void apply_unary(X87State& state, Run run, std::uint16_t conditions) {
     if (is_empty(state, 0)) {
@@ -152,17 +211,17 @@ Op const* change_sign(Cpu& cpu, Op const* op) {
 void lower_x87_function(LowerTable& table) {
     table[ZYDIS_MNEMONIC_FSQRT] = lower_x87_as<unary<fsqrt, 0>>;
     table[ZYDIS_MNEMONIC_FRNDINT] = lower_x87_as<unary<frndint, 0>>;
-    table[ZYDIS_MNEMONIC_F2XM1] = lower_x87_as<unary<f2xm1, 0>>;
-    table[ZYDIS_MNEMONIC_FSIN] = lower_x87_as<unary<fsin, x87::kC2>>;
-    table[ZYDIS_MNEMONIC_FCOS] = lower_x87_as<unary<fcos, x87::kC2>>;
+    table[ZYDIS_MNEMONIC_F2XM1] = lower_x87_as<unary<own_f2xm1, 0>>;
+    table[ZYDIS_MNEMONIC_FSIN] = lower_x87_as<unary<own_fsin, x87::kC2>>;
+    table[ZYDIS_MNEMONIC_FCOS] = lower_x87_as<unary<own_fcos, x87::kC2>>;
     table[ZYDIS_MNEMONIC_FPREM] = lower_x87_as<binary<fprem, x87::kConditions, After::keep>>;
     table[ZYDIS_MNEMONIC_FPREM1] = lower_x87_as<binary<fprem1, x87::kConditions, After::keep>>;
     table[ZYDIS_MNEMONIC_FSCALE] = lower_x87_as<binary<fscale, 0, After::keep>>;
-    table[ZYDIS_MNEMONIC_FPATAN] = lower_x87_as<binary<fpatan, 0, After::pop>>;
-    table[ZYDIS_MNEMONIC_FYL2X] = lower_x87_as<binary<fyl2x, 0, After::pop>>;
-    table[ZYDIS_MNEMONIC_FYL2XP1] = lower_x87_as<binary<fyl2xp1, 0, After::pop>>;
-    table[ZYDIS_MNEMONIC_FPTAN] = lower_x87_as<split<fptan, x87::kC2>>;
-    table[ZYDIS_MNEMONIC_FSINCOS] = lower_x87_as<split<fsincos, x87::kC2>>;
+    table[ZYDIS_MNEMONIC_FPATAN] = lower_x87_as<binary<own_fpatan, 0, After::pop>>;
+    table[ZYDIS_MNEMONIC_FYL2X] = lower_x87_as<binary<own_fyl2x, 0, After::pop>>;
+    table[ZYDIS_MNEMONIC_FYL2XP1] = lower_x87_as<binary<own_fyl2xp1, 0, After::pop>>;
+    table[ZYDIS_MNEMONIC_FPTAN] = lower_x87_as<split<own_fptan, x87::kC2>>;
+    table[ZYDIS_MNEMONIC_FSINCOS] = lower_x87_as<split<own_fsincos, x87::kC2>>;
     table[ZYDIS_MNEMONIC_FXTRACT] = lower_x87_as<split<fxtract, 0>>;
     table[ZYDIS_MNEMONIC_FCHS] = lower_x87_as<change_sign<Sign::flip>>;
     table[ZYDIS_MNEMONIC_FABS] = lower_x87_as<change_sign<Sign::clear>>;

@@ -1,0 +1,34 @@
+// The transcendental functions of the x87 ([SDM1] 8.3.7), computed here, so that they are the same on every host.
+//
+// Each takes finite normal operands for which its result is a normal number, and gives the result with about 110 bits,
+// rounded once to 64 as the control word's RC says: the error is below 0.51 units in the last place for rounding to
+// nearest, where [SDM1] 8.3.10 allows 1. Angles are reduced with the 66 bits of pi that processors use ([SDM1] 8.3.8).
+// Everything else (zeros, infinities, NaNs, denormals, operands out of range) the host's instruction answers, as the
+// manual's tables say.
+#pragma once
+
+#include <optional>
+
+#include "cpu/state.h"
+
+namespace backplane::x87 {
+
+struct Rounded {
+    X87Register value;
+    bool up;       ///< C1: away from zero
+    bool inexact;  ///< PE
+};
+struct TwoRounded {
+    Rounded first, second;
+};
+
+// `control` is the x87 control word. Empty: the host's instruction is to answer.
+[[nodiscard]] std::optional<Rounded> power_of_two_less_one(X87Register const& x, std::uint16_t control);
+[[nodiscard]] std::optional<Rounded> y_log2_x(X87Register const& x, X87Register const& y, std::uint16_t control);
+[[nodiscard]] std::optional<Rounded> y_log2_x_plus_one(X87Register const& x, X87Register const& y, std::uint16_t control);
+[[nodiscard]] std::optional<Rounded> arctangent(X87Register const& x, X87Register const& y, std::uint16_t control);
+/// Sine and cosine.
+[[nodiscard]] std::optional<TwoRounded> sine_cosine(X87Register const& x, std::uint16_t control);
+[[nodiscard]] std::optional<Rounded> tangent(X87Register const& x, std::uint16_t control);
+
+}  // namespace backplane::x87
