@@ -35,6 +35,19 @@ void Monitor::run_to_barrier(Ticks limit) {
     ++barrier_count_;
     for (Link* link : links_) link->deliver(barrier);
     if (exchange_ != nullptr) deliver_messages();
+    add_to_trace();
+}
+
+void Monitor::add_to_trace() {
+    trace_hash_.add(now_.ns());
+    for (Machine const* machine : machines_) {
+        trace_hash_.add(machine->instructions());
+        trace_hash_.add(static_cast<std::uint64_t>(machine->state()));
+    }
+    for (Link const* link : links_) {
+        trace_hash_.add(link->report().frames);
+        trace_hash_.add(link->report().bytes);
+    }
 }
 
 void Monitor::deliver_messages() {

@@ -13,6 +13,7 @@
 #include "crossover/message_exchange.h"
 #include "machine/machine.h"
 #include "rack/machine_team.h"
+#include "rack/trace_hash.h"
 
 namespace backplane {
 
@@ -35,6 +36,8 @@ class Monitor {
     /// When a debugger holds a machine before the barrier, nothing crosses and the time stays; the next call goes on
     /// to the same barrier, as if nothing had been.
     void run_to_barrier(Ticks limit = Ticks::never());
+    /// Over every machine's instructions and every link's frames at each barrier.
+    [[nodiscard]] TraceHash const& trace_hash() const { return trace_hash_; }
     [[nodiscard]] MachineTeam const& team() const { return team_; }
     [[nodiscard]] Ticks quantum() const { return quantum_; }
     /// Barriers passed so far.
@@ -42,6 +45,7 @@ class Monitor {
 
   private:
     void deliver_messages();
+    void add_to_trace();
     [[nodiscard]] Ticks end_of_quantum(Ticks time) const;
 
     std::vector<Machine*> machines_;
@@ -52,6 +56,7 @@ class Monitor {
     Ticks now_{};
     std::optional<Ticks> open_barrier_;  // begun, and not reached by a machine that is held
     std::uint64_t barrier_count_{0};
+    TraceHash trace_hash_;
 };
 
 }  // namespace backplane

@@ -70,6 +70,7 @@ struct Rack::Parts final : ControlTarget {
     std::vector<std::unique_ptr<MachineTracer>> tracers;
     DebugServer debuggers;
     std::vector<std::unique_ptr<ConsoleBuffer>> consoles;  // by machine
+    TraceHash console_hash;
     std::unique_ptr<ControlServer> control;
     std::optional<std::string> control_problem;
     bool was_controlled{false};
@@ -291,6 +292,7 @@ std::optional<std::string> Rack::control_problem() const { return parts_->contro
 void Rack::Parts::show_consoles() {
     for (std::size_t i = 0; i < consoles.size(); ++i) {
         ConstByteSpan const bytes = consoles[i]->held();
+        if (!bytes.empty()) console_hash.add(i), console_hash.add(bytes);
         if (control && !bytes.empty()) control->show(i, bytes);
         consoles[i]->pass_on();
     }
@@ -561,6 +563,9 @@ RackReport Rack::Parts::report() const {
     out.virtual_time = p.monitor->now();
     out.quantum = p.monitor->quantum();
     out.barriers = p.monitor->barrier_count();
+    TraceHash trace = console_hash;
+    trace.add(p.monitor->trace_hash().value());
+    out.trace_hash = trace.value();
     out.host.threads = p.monitor->team().threads();
     if (p.options.threads > 1) out.host.thread_note = p.reason_for_one_thread();
     out.host.shared_barriers = p.monitor->team().counters().shared;

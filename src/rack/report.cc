@@ -349,8 +349,8 @@ std::string thread_note(RackReport const& report) {
 
 std::string human_report(RackReport const& report) {
     std::string text =
-        fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, {}\n\n",
-                    ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed,
+        fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, trace {:016x}, {}\n\n",
+                    ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed, report.trace_hash,
                     report.is_repeatable ? "repeatable" : "not repeatable (input from outside)");
     text += machine_table(report) + nic_table(report) + link_table(report) + link_notes(report) +
             queue_table(report);
@@ -370,7 +370,8 @@ std::string json_report(RackReport const& report) {
                 {"repeatable", report.is_repeatable},
                 {"virtual_ns", report.virtual_time.ns()},
                 {"quantum_ns", report.quantum.ns()},
-                {"barriers", report.barriers}}},
+                {"barriers", report.barriers},
+                {"trace_hash", fmt::format("{:016x}", report.trace_hash)}}},
               {"machines", Json::array()},
               {"links", Json::array()}};
     for (MachineReport const& machine : report.machines) json["machines"].push_back(machine_json(machine));

@@ -111,6 +111,7 @@ struct RackReport {
     Ticks virtual_time{};
     Ticks quantum{};
     std::uint64_t barriers{0};
+    std::uint64_t trace_hash{0};  ///< of all that happened (rack/trace_hash.h)
     std::vector<MachineReport> machines;
     std::vector<LinkSummary> links;
     std::optional<QueueSummary> queue;

@@ -12,6 +12,7 @@ RackReport example() {
     report.virtual_time = milliseconds(2500);
     report.quantum = microseconds(100);
     report.barriers = 77;
+    report.trace_hash = 0xab;
 
     MachineReport alpha;
     alpha.name = "alpha";
@@ -67,7 +68,7 @@ RackReport example() {
 
 TEST(Report, ForPeople) {
     EXPECT_EQ(human_report(example()),
-              R"(rack: a machine crashed after 2.500000 s of virtual time; engine sim, seed 7, repeatable
+              R"(rack: a machine crashed after 2.500000 s of virtual time; engine sim, seed 7, trace 00000000000000ab, repeatable
 
 machine  instructions  virtual s  idle %  stolen %  unclaimed  state
 alpha      1500000000   2.500000   40.00      2.00          3  powered off
@@ -98,7 +99,8 @@ TEST(Report, ForPrograms) {
     "repeatable": true,
     "virtual_ns": 2500000000,
     "quantum_ns": 100000,
-    "barriers": 77
+    "barriers": 77,
+    "trace_hash": "00000000000000ab"
   },
   "machines": [
     {
