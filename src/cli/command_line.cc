@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 9> kControls{"pause", "resume", "step", "
 constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
     "--boot", "--debug-console", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
-    "--append", "--memory", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
+    "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
     "--trace-exits", "--trace-limit", "--threads", "--json"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
@@ -57,6 +57,8 @@ struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
     std::string trace_instructions, trace_exits, trace_limit, threads, control, argument;
     bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false}, json{false};
+    std::vector<std::string> disks;
+    bool read_only{false}, snapshot{false};
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -87,6 +89,9 @@ void add_commands(CLI::App& app, Words& words) {
     boot->add_option("--append", words.append, "words for the kernel, after console=ttyS0 unless they name a console")
         ->type_name("WORDS");
     boot->add_option("--memory", words.memory, "memory of the machine (256M)")->type_name("SIZE");
+    boot->add_option("--disk", words.disks, "a raw image as the machine's disk; may be given again")->type_name("FILE")->allow_extra_args(false);
+    boot->add_flag("--readonly", words.read_only, "nothing is written to the disks");
+    boot->add_flag("--snapshot", words.snapshot, "what is written to the disks is kept in memory and lost in the end");
     boot->add_option("--boot", words.boot, "how the kernel is entered: pvh, linux64, bzimage or multiboot")
         ->type_name("HOW");
     boot->add_option("--acpi", words.acpi, "what the ACPI tables describe: reduced (as little as Linux needs) or full")
@@ -154,6 +159,16 @@ Expected<void, Error> check_what_boots(CLI::App const& boot) {
     return {};
 }
 
+Expected<void, Error> boot_disks(Words const& words, MachineFile& machine) {
+    if (words.read_only && words.snapshot) return Unexpected{bad_input("--snapshot: nothing is written with --readonly; expected one of the two")};
+    if ((words.read_only || words.snapshot) && words.disks.empty())
+        return Unexpected{bad_input(std::string{words.snapshot ? "--snapshot" : "--readonly"} + ": expected --disk FILE as well")};
+    DiskMode const mode = words.read_only ? DiskMode::read_only : words.snapshot ? DiskMode::snapshot : DiskMode::in_place;
+    if (words.disks.size() > kMaxDisks) return Unexpected{bad_input("--disk: too many; expected at most 8")};
+    for (std::string const& image : words.disks) machine.disks.push_back({image, mode});
+    return {};
+}
+
 Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& boot) {
     MachineFile machine;
     machine.name = "machine";
@@ -177,6 +192,7 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
             return Unexpected{bad_input("--boot: " + in_quotes(words.boot) + "; expected pvh, linux64, bzimage or multiboot")};
         machine.boot = *protocol;
     }
+    BACKPLANE_TRY_VOID(boot_disks(words, machine));
     machine.has_debug_exit = words.debug_exit;
     machine.has_debug_console = words.debug_console;
     machine.waits_for_gdb = words.gdb_wait;

@@ -14,6 +14,7 @@ namespace backplane {
 namespace {
 
 constexpr unsigned kFirstNicSlot = 3;
+constexpr unsigned kFirstDiskSlot = 16;  // beyond the last NIC
 constexpr unsigned kQueueSlot = 31;  // the last one: nothing else moves when a rack gets queues
 constexpr std::uint32_t kPciPortBase = 0xc000;
 constexpr std::uint32_t kPciPortCount = 0x4000;
@@ -69,6 +70,10 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
     for (NicSettings const& nic : settings_.nics) {
         nics_.push_back(make_nic(nic, "nic" + std::to_string(nics_.size()), clock_));
     }
+    for (DiskSettings const& disk : settings_.disks) {
+        std::string name = "disk" + std::to_string(disks_.size());
+        disks_.push_back(std::make_unique<VirtioBlock>(std::move(name), *disk.port, disk.id, clock_));
+    }
 }
 
 Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settings, FramePool& pool,
@@ -94,6 +99,7 @@ Expected<void, Error> Machine::assemble() {
                                             .has_debug_console = settings_.has_debug_console,
                                             .has_fw_cfg = settings_.has_firmware}));
     for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, nics_[i]->function()));
+    for (unsigned i = 0; i < disks_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstDiskSlot + i, *disks_[i]));
     if (settings_.queue) {
         queue_ = BACKPLANE_TRY(QueueDevice::create(*settings_.queue, memory_.pool(), clock_));
         BACKPLANE_TRY_VOID(pci_.plug(kQueueSlot, *queue_));

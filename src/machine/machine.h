@@ -18,11 +18,13 @@
 #include "cpu/cpu_model.h"
 #include "cpu/trace_cache.h"
 #include "device/acpi/power_control.h"
+#include "device/block_port.h"
 #include "device/byte_port.h"
 #include "device/network_card.h"
 #include "device/pci/host.h"
 #include "device/queue/queue_device.h"
 #include "device/uart/uart16550.h"
+#include "device/virtio/virtio_block.h"
 #include "engine/sim/sim_engine.h"
 #include "interrupt/apic_fabric.h"
 #include "interrupt/io_apic.h"
@@ -40,6 +42,11 @@ struct NicSettings {
     MacAddress mac{};
 };
 
+struct DiskSettings {
+    BlockPort* port;  ///< outlives the machine
+    std::string id;   ///< what the disk says of itself
+};
+
 struct MachineSettings {
     std::string name;
     std::uint64_t memory_bytes;
@@ -48,6 +55,7 @@ struct MachineSettings {
     CpuModel processor{widest_cpu_model()};
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
     std::vector<NicSettings> nics;
+    std::vector<DiskSettings> disks{};
     std::optional<QueueDeviceSettings> queue{};  ///< for messages to other machines
     AcpiPlatform acpi{AcpiPlatform::reduced};
     std::uint32_t share_ppm{kWholeShare};  ///< of each quantum's instructions, in millionths
@@ -125,6 +133,8 @@ class Machine {
     [[nodiscard]] std::size_t nic_count() const { return nics_.size(); }
     [[nodiscard]] NetworkCard& nic(std::size_t index) { return *nics_[index]; }
     [[nodiscard]] NetworkCard const& nic(std::size_t index) const { return *nics_[index]; }
+    [[nodiscard]] std::size_t disk_count() const { return disks_.size(); }
+    [[nodiscard]] VirtioBlock const& disk(std::size_t index) const { return *disks_[index]; }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
     [[nodiscard]] Bus& bus() { return bus_; }
     [[nodiscard]] SimEngine& engine() { return engine_; }
@@ -154,6 +164,7 @@ class Machine {
     Uart16550 serial_;
     PciHost pci_;
     std::vector<std::unique_ptr<NetworkCard>> nics_;
+    std::vector<std::unique_ptr<VirtioBlock>> disks_;
     std::unique_ptr<QueueDevice> queue_;
     TraceCache traces_;
     SimEngine engine_;

@@ -61,6 +61,7 @@ struct Rack::Parts final : ControlTarget {
     RackFile file;
     RackOptions options;
     std::optional<FramePool> pool;
+    std::vector<std::unique_ptr<DiskImage>> disks;
     std::vector<std::unique_ptr<Machine>> machines;
     std::unique_ptr<Network> network;
     std::optional<MessageExchange> exchange;
@@ -110,6 +111,15 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] QueueSummary queue_summary() const;
 };
 
+namespace {
+
+bool writes_disk_files(RackFile const& file) {
+    auto const in_place = [](DiskFile const& disk) { return disk.mode == DiskMode::in_place; };
+    return std::ranges::any_of(file.machines, [&](MachineFile const& machine) { return std::ranges::any_of(machine.disks, in_place); });
+}
+
+}  // namespace
+
 Rack::Rack(std::unique_ptr<Parts> parts) : parts_{std::move(parts)} {}
 Rack::~Rack() = default;
 
@@ -120,6 +130,9 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     bool const debugged = std::any_of(file.machines.begin(), file.machines.end(), [](MachineFile const& machine) { return machine.gdb.has_value(); });
     if (parts->options.verify && debugged)
         return Unexpected{bad_input("--verify: a debugger would change one tier and not the other; expected no gdb")};
+    bool const writes_files = writes_disk_files(file);
+    if (parts->options.verify && writes_files)
+        return Unexpected{bad_input("--verify: both tiers would write to one disk; expected readonly or snapshot")};
     bool const has_uplink = std::any_of(file.links.begin(), file.links.end(), [](LinkFile const& link) { return link.uplink.kind != UplinkFile::Kind::none; });
     if (parts->options.verify && has_uplink)
         return Unexpected{bad_input("--verify: what comes from outside cannot come twice; expected no uplink")};
@@ -227,6 +240,10 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .has_debug_console = machine_file.has_debug_console,
                              .has_firmware = machine_file.firmware.has_value()};
     for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
+    for (DiskFile const& disk : machine_file.disks) {
+        disks.push_back(BACKPLANE_TRY(DiskImage::open(disk.image, disk.mode)));
+        settings.disks.push_back({disks.back().get(), machine_file.name + ".disk" + std::to_string(settings.disks.size())});
+    }
     if (file.queue) settings.queue = queue_settings(*file.queue, file.machines.size());
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
     consoles.push_back(std::make_unique<ConsoleBuffer>(console != nullptr ? *console : null_sink));
@@ -559,7 +576,8 @@ RackReport Rack::Parts::report() const {
     out.ending = p.ending.value_or(Ending::interrupted);
     out.processor = p.file.processor.value_or(widest_cpu_model());
     out.seed = p.file.seed;
-    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !p.is_paced() && !p.was_controlled;
+    out.is_repeatable = !p.input_taken && !p.debuggers.was_used() && !p.is_paced() && !p.was_controlled &&
+                       !writes_disk_files(p.file);
     out.virtual_time = p.monitor->now();
     out.quantum = p.monitor->quantum();
     out.barriers = p.monitor->barrier_count();

@@ -42,10 +42,12 @@ constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "q
 constexpr std::array<std::string_view, 10> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum", "name", "control", "threads"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr auto kProcessors = std::to_array(kCpuModelNames);
-constexpr std::array<std::string_view, 15> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
-                                                         "boot", "acpi", "debug-exit", "debug-console", "nic",
+constexpr std::array<std::string_view, 16> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
+                                                         "boot", "acpi", "debug-exit", "debug-console", "nic", "disk",
                                                          "gdb", "gdb-wait", "weight", "cap"};
 constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
+
+constexpr std::array<std::string_view, 3> kDiskKeys{"image", "readonly", "snapshot"};
 
 constexpr std::array<std::string_view, 1> kEngines{"sim"};
 constexpr std::array<std::string_view, 3> kEnginesNotBuilt{"auto", "user", "kvm"};
@@ -221,6 +223,7 @@ class Reader {
         machine.cap_ppm = BACKPLANE_TRY(table.parsed("cap", parse_cap)).value_or(machine.cap_ppm);
         BACKPLANE_TRY_VOID(read_debugger(table, machine));
         BACKPLANE_TRY_VOID(read_nics(table, machine));
+        BACKPLANE_TRY_VOID(read_disks(table, machine));
         return machine;
     }
 
@@ -303,6 +306,29 @@ class Reader {
         if (is_new) return nic;
         return Unexpected{table.error_at("mac", fmt::format("\"{}\" is the address of {} already; expected another",
                                                             mac_text(nic.mac), taken->second))};
+    }
+
+    Expected<void, Error> read_disks(TomlTable const& table, MachineFile& machine) {
+        std::vector<TomlTable> const disks = BACKPLANE_TRY(table.tables("disk"));
+        if (disks.size() > kMaxDisks) return Unexpected{too_many(table, "disk", kMaxDisks, "disks")};
+        for (TomlTable const& disk : disks) machine.disks.push_back(BACKPLANE_TRY(read_disk(disk)));
+        return {};
+    }
+
+    Expected<DiskFile, Error> read_disk(TomlTable const& table) {
+        BACKPLANE_TRY_VOID(table.check_keys(kDiskKeys, {}));
+        auto const image = BACKPLANE_TRY(table.text("image"));
+        if (!image) return Unexpected{table.error_at("image", "no image; expected image = \"FILE\"")};
+        bool const is_read_only = BACKPLANE_TRY(table.truth("readonly")).value_or(false);
+        bool const is_snapshot = BACKPLANE_TRY(table.truth("snapshot")).value_or(false);
+        if (is_read_only && is_snapshot)
+            return Unexpected{table.error_at("snapshot", "nothing is written to a disk that is readonly; expected one of the two")};
+        DiskFile const disk{in_folder(*image), is_read_only  ? DiskMode::read_only
+                                               : is_snapshot ? DiskMode::snapshot
+                                                             : DiskMode::in_place};
+        auto const valid = DiskImage::open(disk.image, disk.mode);
+        if (!valid) return Unexpected{table.error_at("image", printable(valid.error().message))};
+        return disk;
     }
 
     [[nodiscard]] static Error too_many(TomlTable const& table, std::string_view key, std::size_t most,
@@ -390,6 +416,18 @@ std::size_t talking_pairs(QueueFile const& queue) {
     return pairs.size();
 }
 
+std::string_view disk_mode_text(DiskMode mode) {
+    switch (mode) {
+        case DiskMode::in_place:
+            return "";
+        case DiskMode::read_only:
+            return ", readonly";
+        case DiskMode::snapshot:
+            return ", snapshot";
+    }
+    return "";
+}
+
 }  // namespace
 
 std::string rack_summary(RackFile const& rack) {
@@ -404,6 +442,10 @@ std::string rack_summary(RackFile const& rack) {
             NicFile const& nic = machine.nics[i];
             text += fmt::format("  nic{}: {}, {}, link {}\n", i, model_text(nic.model), mac_text(nic.mac), rack.links[nic.link].name);
             if (nic.peer) text += fmt::format("    peer {}\n", nic_name(rack, *nic.peer));
+        }
+        for (std::size_t i = 0; i < machine.disks.size(); ++i) {
+            DiskFile const& disk = machine.disks[i];
+            text += fmt::format("  disk{}: {}{}\n", i, disk.image.string(), disk_mode_text(disk.mode));
         }
     }
     for (LinkFile const& link : rack.links) {

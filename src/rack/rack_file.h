@@ -24,6 +24,7 @@
 #include "device/network_card.h"
 #include "cpu/cpu_model.h"
 #include "engine/tier.h"
+#include "host/disk_image.h"
 #include "host/nat_uplink.h"
 #include "machine/acpi_tables.h"
 
@@ -32,6 +33,7 @@ namespace backplane {
 inline constexpr std::uint64_t kDefaultInstructionsPerSecond = 1'000'000'000;
 inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{256} << 20;
 inline constexpr std::string_view kDefaultCommandLine = "console=ttyS0";
+inline constexpr std::size_t kMaxDisks = 8;  // of a machine
 inline constexpr std::size_t kMaxCommandLineBytes = 2047;  // COMMAND_LINE_SIZE of Linux on x86, without the final zero
 
 /// How the kernel is entered.
@@ -76,6 +78,11 @@ struct NicFile {
     std::optional<NicPlace> peer{};  ///< the NIC that the file couples it with (S2.3)
 };
 
+struct DiskFile {
+    std::filesystem::path image;
+    DiskMode mode{DiskMode::in_place};
+};
+
 struct MachineFile {
     std::string name;
     std::uint64_t memory_bytes{kDefaultMemoryBytes};
@@ -89,6 +96,7 @@ struct MachineFile {
     bool has_debug_exit{false};
     bool has_debug_console{false};
     std::vector<NicFile> nics;
+    std::vector<DiskFile> disks;
     /// Where a debugger can connect (host/stream_listener.h); none: nowhere.
     std::optional<std::string> gdb;
     std::uint32_t weight{0};                 ///< against the other machines' weights; 0: a processor of its own
@@ -149,7 +157,7 @@ struct RackFile {
 
 /// Whether the files that a machine names exist and can fit into its memory; if not, which key is wrong and why.
 struct FileProblem {
-    std::string key;      ///< "kernel" or "initrd"
+    std::string key;      ///< "kernel", "initrd", ...
     std::string message;  ///< what was found; expected ...
 };
 [[nodiscard]] std::optional<FileProblem> find_file_problem(MachineFile const& machine);

@@ -351,7 +351,7 @@ std::string human_report(RackReport const& report) {
     std::string text =
         fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, trace {:016x}, {}\n\n",
                     ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed, report.trace_hash,
-                    report.is_repeatable ? "repeatable" : "not repeatable (input from outside)");
+                    report.is_repeatable ? "repeatable" : "not repeatable (input from outside, or a disk that is written in place)");
     text += machine_table(report) + nic_table(report) + link_table(report) + link_notes(report) +
             queue_table(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB{}\n", seconds(report.host.wall_ns),

@@ -107,7 +107,7 @@ struct RackReport {
     std::string time{"virtual"};
     CpuModel processor{CpuModel::avx2};
     std::uint64_t seed{0};
-    bool is_repeatable{true};  ///< no input from outside reached a machine
+    bool is_repeatable{true};  ///< no input from outside reached a machine, and the next run finds the same disks
     Ticks virtual_time{};
     Ticks quantum{};
     std::uint64_t barriers{0};
