@@ -222,7 +222,7 @@ TEST_F(Disassembly, DsdtReadsAsIntended) {
     std::string const source = disassemble("dsdt", tables_.dsdt());
     for (char const* expected :
          {"Name (\\_S5, Package (0x04)", "Device (PCI0)", "EisaId (\"PNP0A03\")", "WordBusNumber (ResourceProducer",
-          "0xC0000000,         // Range Minimum", "0xFEAFFFFF,         // Range Maximum",
+          "0xC0000000,         // Range Minimum", "0xFEBFFFFF,         // Range Maximum",
           "0x0000004000000000, // Range Minimum", "0x0000007FFFFFFFFF, // Range Maximum", "Name (_PRT, Package (0x1F)",
           "Device (COM1)", "EisaId (\"PNP0501\")", "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive"}) {
         EXPECT_THAT(source, HasSubstr(expected));
@@ -239,7 +239,7 @@ TEST_F(Disassembly, FullTablesReadAsIntended) {
     std::string const source = disassemble("full", full.dsdt());
     for (char const* expected :
          {"EisaId (\"PNP0100\")", "EisaId (\"PNP0B00\")", "EisaId (\"PNP0303\")", "EisaId (\"PNP0C02\")",
-          "Memory32Fixed (ReadWrite", "0xFEB00000,         // Address Base"})
+          "Memory32Fixed (ReadWrite", "0xFEF00000,         // Address Base"})
         EXPECT_THAT(source, HasSubstr(expected));
     auto const [code, output] = run("cd " + folder_.string() + " && iasl -p again full.dsl");
     EXPECT_EQ(code, 0) << output;
@@ -248,7 +248,7 @@ TEST_F(Disassembly, FullTablesReadAsIntended) {
     EXPECT_THAT(fadt, HasSubstr("Hardware Reduced (V5) : 0"));
     EXPECT_THAT(fadt, HasSubstr("SCI Interrupt : 0009"));
     EXPECT_THAT(disassemble("madt", full.madt()), HasSubstr("PC-AT Compatibility : 1"));
-    EXPECT_THAT(disassemble("mcfg", full.listed(2)), HasSubstr("Base Address : 00000000FEB00000"));
+    EXPECT_THAT(disassemble("mcfg", full.listed(2)), HasSubstr("Base Address : 00000000FEF00000"));
 }
 
 TEST_F(Disassembly, DataTablesReadAsIntended) {

@@ -5,9 +5,9 @@
 //   0x000C'0000  RAM, reserved       where a PC has option ROMs and firmware; ACPI tables from 0x000E'0000
 //   0x0010'0000  RAM                 up to 3 GiB
 //   0xC000'0000  PCI window, 32 bit  BARs of devices
-//   0xFEB0'0000  PCI configuration (ECAM)
 //   0xFEC0'0000  I/O APIC
 //   0xFEE0'0000  local APICs
+//   0xFEF0'0000  PCI configuration (ECAM)
 //   0x1'0000'0000 RAM                what did not fit below 3 GiB
 //   0x40'0000'0000 PCI window, 64 bit
 #pragma once
@@ -38,8 +38,8 @@ inline constexpr GuestPhys kMemoryAbove4GiB{0x1'0000'0000};
 
 // Devices.
 inline constexpr GuestPhys kPciWindow32{0xC000'0000};
-inline constexpr std::uint64_t kPciWindow32Bytes = 0x3EB0'0000;  // up to the ECAM
-inline constexpr GuestPhys kPciEcam{0xFEB0'0000};                // bus 0: PciHost::kEcamBytes
+inline constexpr std::uint64_t kPciWindow32Bytes = 0x3EC0'0000;  // up to the I/O APIC; SeaBIOS fills it from above
+inline constexpr GuestPhys kPciEcam{0xFEF0'0000};                // bus 0: PciHost::kEcamBytes
 inline constexpr std::uint64_t kPciEcamBytes = 0x10'0000;
 inline constexpr GuestPhys kIoApic{0xFEC0'0000};                 // [82093AA] 3.0
 inline constexpr std::uint64_t kIoApicBytes = 0x1000;

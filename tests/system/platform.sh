@@ -9,7 +9,7 @@ boot() {
 
 expect_exit 0 boot --append "panic=-1 bp.role=off"
 expect_line out 'ACPI: PM-Timer IO Port: 0x628'
-expect_line out 'PCI: MMCONFIG at \[mem 0xfeb00000-0xfebfffff\] reserved'
+expect_line out 'PCI: MMCONFIG at \[mem 0xfef00000-0xfeffffff\] reserved'
 expect_line out 'setting system clock to 2026-01-01T00:00:00 UTC'
 expect_line out 'AT Translated Set 2 keyboard'
 expect_line out '@@OFF '
