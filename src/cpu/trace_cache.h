@@ -19,7 +19,7 @@ namespace backplane {
 
 class TraceCache final : public TranslationObserver {
   public:
-    static constexpr std::size_t kDefaultArenaBytes = 32U << 20;
+    static constexpr std::size_t kDefaultArenaBytes = 15U << 20;
 
     explicit TraceCache(PageMap& map, std::size_t arena_bytes = kDefaultArenaBytes);
     ~TraceCache() override;

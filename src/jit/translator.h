@@ -35,7 +35,7 @@ struct TranslatorCounters {
 
 class Translator final : public CodeTier {
   public:
-    static constexpr std::size_t kDefaultBytes = 32U << 20;
+    static constexpr std::size_t kDefaultBytes = 10U << 20;
 
     /// A translator for `cpu`, with a code buffer of `bytes`.
     /// Errors: the host gives no memory that can be written and executed; the machine then goes on interpreted.
