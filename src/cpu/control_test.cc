@@ -140,6 +140,14 @@ TEST(Msrs, RefuseWrongValues) {
         {0x2ff, 0xc02, false},
         {0x250, 0x0606'0606'0606'0606, true},
         {0x250, 0x0606'0606'0306'0606, false},
+        {0x200, 0x8000'0006, true},  // [SDM3A] 11.11.2.3: PHYSBASE 0
+        {0x200, 0x8000'0002, false},
+        {0x200, 0x8000'0106, false},
+        {0x200, bit(PageMap::kAddressBits) | 6, false},
+        {0x201, 0xf000'0800, true},  // PHYSMASK 0
+        {0x201, 0xf000'0801, false},
+        {0x20f, bit(PageMap::kAddressBits) | 0x800, false},
+        {0x210, 0, false},  // there are eight
         {0x48, 1, true},  // SPEC_CTRL: IBRS alone is announced
         {0x48, 2, false},
         {0x49, 1, true},

@@ -34,6 +34,12 @@ bool are_memory_types(std::uint64_t value) {
     return true;
 }
 
+/// [SDM3A] 11.11.2.3: a base with its type in bits 7:0, or a mask with its valid bit 11; the other bits are reserved.
+bool is_variable_range(std::uint64_t value, bool is_base) {
+    if (value >> PageMap::kAddressBits != 0) return false;
+    return is_base ? (value & 0xf00) == 0 && is_memory_type(value & 0xff) : (value & 0x7ff) == 0;
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> Cpu::read_msr(std::uint32_t number) {
@@ -92,6 +98,8 @@ bool Cpu::write_msr(std::uint32_t number, std::uint64_t value) {
         return apic_.write_msr(number, value).has_value();
     }
     if (number >= msr::kMtrrVariable && number < msr::kMtrrVariableEnd) {
+        bool const is_base = (number & 1) == 0;
+        if (!is_variable_range(value, is_base)) return false;
         msrs_.mtrr_variable[number - msr::kMtrrVariable] = value;
         return true;
     }

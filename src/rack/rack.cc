@@ -136,6 +136,9 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     bool const has_uplink = std::any_of(file.links.begin(), file.links.end(), [](LinkFile const& link) { return link.uplink.kind != UplinkFile::Kind::none; });
     if (parts->options.verify && has_uplink)
         return Unexpected{bad_input("--verify: what comes from outside cannot come twice; expected no uplink")};
+    if (char const* const missing = missing_on_host())
+        return Unexpected{bad_input(std::string{"this host's processor lacks "} + missing +
+                                    "; expected SSE4.2, POPCNT, AES and PCLMULQDQ (as all since 2011 have)")};
     if (file.processor == CpuModel::avx2 && widest_cpu_model() != CpuModel::avx2)
         return Unexpected{bad_input("processor: \"avx2\": this host lacks AVX2, FMA or F16C; expected \"sse\"")};
     BACKPLANE_TRY_VOID(parts->build());
