@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstring>
 #include <optional>
-#include <ranges>
 #include <set>
 
 #include "advertised.h"
@@ -211,10 +210,12 @@ class Comparison {
         float a[4], b[4];
         std::memcpy(a, n, sizeof a);
         std::memcpy(b, s, sizeof b);
-        return std::ranges::all_of(std::views::iota(0, 4), [&](int i) {
-            return std::memcmp(&a[i], &b[i], sizeof(float)) == 0 || std::fabs(a[i] - b[i]) <= std::fabs(a[i]) * kBound ||
-                   (std::fabs(a[i]) < 0x1p-125F && b[i] == 0) || (a[i] == 0 && std::fabs(b[i]) < 0x1p-125F);
-        });
+        for (unsigned i = 0; i < 4; ++i) {
+            bool const close = std::memcmp(&a[i], &b[i], sizeof(float)) == 0 || std::fabs(a[i] - b[i]) <= std::fabs(a[i]) * kBound ||
+                               (std::fabs(a[i]) < 0x1p-125F && b[i] == 0) || (a[i] == 0 && std::fabs(b[i]) < 0x1p-125F);
+            if (!close) return false;
+        }
+        return true;
     }
     void vectors() {
         auto const gather = faulted_gather();
