@@ -75,7 +75,7 @@ CpuState power_on_state() {
 void describe_board(FwCfg& fw_cfg, std::uint64_t memory_bytes, AcpiSettings const& acpi) {
     fw_cfg.set_number(FwCfg::kRamBytes, low_memory_end(memory_bytes).value());
     fw_cfg.set_number(FwCfg::kProcessorCount, static_cast<std::uint16_t>(acpi.processor_count));
-    fw_cfg.set_number(FwCfg::kMaxProcessors, static_cast<std::uint16_t>(acpi.processor_count));
+    fw_cfg.set_number(FwCfg::kProcessorLimit, static_cast<std::uint16_t>(acpi.processor_count));
     fw_cfg.set_number(FwCfg::kShowBootMenu, std::uint16_t{1});
     std::vector<std::byte> map;
     for (MemoryRange const& range : memory_map(memory_bytes)) {

@@ -34,7 +34,7 @@ class FwCfg final : public RegisterBank {
         kRamBytes = 0x03,
         kProcessorCount = 0x05,
         kShowBootMenu = 0x0e,
-        kMaxProcessors = 0x0f,
+        kProcessorLimit = 0x0f,
         kDirectory = 0x19,
         kFirstFile = 0x20,
     };
