@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/fuzz_input.h"
 #include "crossover/queue_testing.h"
 
 namespace {
@@ -15,29 +16,10 @@ using namespace backplane::testing;
 
 constexpr std::uint64_t kRam = 256, kRamPages = 2;
 
-class Input {
-  public:
-    Input(std::uint8_t const* data, std::size_t size) : data_{data}, left_{size} {}
-    [[nodiscard]] bool is_empty() const { return left_ == 0; }
-    template <typename T>
-    T take() {
-        T value{};
-        std::size_t const part = left_ < sizeof value ? left_ : sizeof value;
-        if (part != 0) std::memcpy(&value, data_, part);
-        data_ += part;
-        left_ -= part;
-        return value;
-    }
-
-  private:
-    std::uint8_t const* data_;
-    std::size_t left_;
-};
-
 /// Guests that wrote into their own rings by hand: what they read there says nothing about the device.
 using Scribblers = std::array<bool, 3>;
 
-void act(QueueRack& rack, Input& input, Scribblers& scribblers) {
+void act(QueueRack& rack, FuzzInput& input, Scribblers& scribblers) {
     auto const what = input.take<std::uint8_t>();
     std::size_t const number = what % 3;
     QueueGuest& guest = rack[number];
@@ -134,7 +116,7 @@ void check_pages(QueueRack& rack) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
-    Input input{data, size};
+    FuzzInput input{data, size};
     QueueRack rack{{.transfer = static_cast<TransferMode>(input.take<std::uint8_t>() % 4), .quotas = {.flight_pages = 64}}, 3, 3 * kRamPages};
     for (auto const& guest : rack.guests) (void)guest->memory.add_ram(GuestPage{kRam}, kRamPages);
     Scribblers scribblers{};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/fuzz_input.h"
 #include "device/e1000/testing.h"
 
 namespace {
@@ -12,31 +13,12 @@ using namespace backplane;
 using namespace backplane::e1000;
 using namespace backplane::e1000::testing;
 
-class Input {
-  public:
-    Input(std::uint8_t const* data, std::size_t size) : data_{data}, left_{size} {}
-    [[nodiscard]] bool is_empty() const { return left_ == 0; }
-    template <typename T>
-    T take() {
-        T value{};
-        std::size_t const part = left_ < sizeof value ? left_ : sizeof value;
-        if (part != 0) std::memcpy(&value, data_, part);
-        data_ += part;
-        left_ -= part;
-        return value;
-    }
-
-  private:
-    std::uint8_t const* data_;
-    std::size_t left_;
-};
-
 // The registers that matter most, so that chance finds them.
 constexpr std::uint32_t kOffsets[] = {
     kCtrl, kEecd, kEerd,  kMdic,  kIcr,   kItr, kIcs, kIms,  kImc,  kRctl, kTctl, kRdbal,  kRdbah, kRdlen, kRdh,   kRdt,
     kRdtr, kRadv, kTdbal, kTdbah, kTdlen, kTdh, kTdt, kTidv, kTadv, kMta,  kRa,   kRxcsum, kGorcl, kPba,   kStatus};
 
-void act(RunningController& nic, Input& input) {
+void act(RunningController& nic, FuzzInput& input) {
     auto const operation = input.take<std::uint8_t>();
     switch (operation % 13) {
         case 0:
@@ -113,7 +95,7 @@ void act(RunningController& nic, Input& input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
-    Input input{data, size};
+    FuzzInput input{data, size};
     RunningController nic;
     nic.set(kRdt, 15);
     while (!input.is_empty()) act(nic, input);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/fuzz_input.h"
 #include "device/virtio/block_testing.h"
 
 namespace {
@@ -12,26 +13,7 @@ using namespace backplane;
 using namespace backplane::virtio;
 using namespace backplane::virtio::testing;
 
-class Input {
-  public:
-    Input(std::uint8_t const* data, std::size_t size) : data_{data}, left_{size} {}
-    [[nodiscard]] bool is_empty() const { return left_ == 0; }
-    template <typename T>
-    T take() {
-        T value{};
-        std::size_t const part = left_ < sizeof value ? left_ : sizeof value;
-        if (part != 0) std::memcpy(&value, data_, part);
-        data_ += part;
-        left_ -= part;
-        return value;
-    }
-
-  private:
-    std::uint8_t const* data_;
-    std::size_t left_;
-};
-
-Slot slot_from(Input& input) {
+Slot slot_from(FuzzInput& input) {
     Slot slot{};
     auto const address = input.take<std::uint32_t>();
     slot.address = address % 16 == 0 ? std::uint64_t{address} << 32 : address % (kRamBytes + kPageBytes);
@@ -41,7 +23,7 @@ Slot slot_from(Input& input) {
     return slot;
 }
 
-void act(RunningBlock& disk, Input& input) {
+void act(RunningBlock& disk, FuzzInput& input) {
     auto const operation = input.take<std::uint8_t>();
     switch (operation % 8) {
         case 0: {
@@ -87,7 +69,7 @@ void act(RunningBlock& disk, Input& input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
-    Input input{data, size};
+    FuzzInput input{data, size};
     RunningBlock disk{(size & 7) == 7};
     while (!input.is_empty()) act(disk, input);
     disk.pass(100'000'000);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/fuzz_input.h"
 #include "device/segmenter.h"
 #include "device/virtio/testing.h"
 
@@ -13,32 +14,13 @@ using namespace backplane;
 using namespace backplane::virtio;
 using namespace backplane::virtio::testing;
 
-class Input {
-  public:
-    Input(std::uint8_t const* data, std::size_t size) : data_{data}, left_{size} {}
-    [[nodiscard]] bool is_empty() const { return left_ == 0; }
-    template <typename T>
-    T take() {
-        T value{};
-        std::size_t const part = left_ < sizeof value ? left_ : sizeof value;
-        if (part != 0) std::memcpy(&value, data_, part);
-        data_ += part;
-        left_ -= part;
-        return value;
-    }
-
-  private:
-    std::uint8_t const* data_;
-    std::size_t left_;
-};
-
 // Addresses that are mostly RAM, sometimes the rings themselves.
-std::uint64_t address_from(Input& input) {
+std::uint64_t address_from(FuzzInput& input) {
     auto const value = input.take<std::uint32_t>();
     return value % 16 == 0 ? std::uint64_t{value} << 20 : value % (kRamBytes + kPageBytes);
 }
 
-Slot slot_from(Input& input) {
+Slot slot_from(FuzzInput& input) {
     Slot slot{};
     slot.address = address_from(input);
     slot.bytes = input.take<std::uint16_t>();
@@ -74,7 +56,7 @@ void carry(RunningNet& nic, std::uint8_t operation) {
     }
 }
 
-void act(RunningNet& nic, Input& input) {
+void act(RunningNet& nic, FuzzInput& input) {
     auto const operation = input.take<std::uint8_t>();
     switch (operation % 12) {
         case 0: {
@@ -150,7 +132,7 @@ void act(RunningNet& nic, Input& input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
-    Input input{data, size};
+    FuzzInput input{data, size};
     RunningNet nic{~std::uint64_t{0}};
     while (!input.is_empty()) act(nic, input);
     return 0;
