@@ -23,7 +23,8 @@ Controller::Controller(MacAddress const& mac, MachineClock& clock, Wiring& wirin
     : mac_{mac},
       interrupts_{clock, state_, wiring},
       transmit_{clock, state_, wiring, interrupts_, errors_},
-      receive_{state_, wiring, interrupts_, errors_} {
+      receive_{state_, wiring, interrupts_, errors_},
+      loopback_{clock, [this] { carry_back(); }} {
     state_.eeprom.words = make_eeprom_image(mac);
     power_on_reset();
 }
@@ -41,6 +42,7 @@ void Controller::power_on_reset() {
 // What CTRL.RST does: everything but the PHY, the EEPROM and the PCI function. [8254x] 14.3
 void Controller::reset_mac() {
     interrupts_.reset();
+    loopback_.disarm();
     reset_registers();
     transmit_.reset();
     receive_.reset();
@@ -63,6 +65,21 @@ void Controller::update_link() {
     state_.at(kStatus) ^= kStatusLu;
     interrupts_.raise(kCauseLsc);
     notify();
+}
+
+// In a loopback the controller is its own carrier. What finds no posted buffer is lost, as in a full FIFO. One call
+// takes few frames, so that no ring, however large its packets, keeps the machine from its own time.
+void Controller::carry_back() {
+    constexpr int kBurst = 64;
+    constexpr Ticks kBurstTime{kBurst * 12'000};  // of 1500 bytes each
+    loopback_.disarm();
+    for (int i = 0; i < kBurst; ++i) {
+        Frame const* const frame = transmit_.front();
+        if (frame == nullptr) return;
+        if (receive_.receive(*frame) == ReceiveResult::no_buffer) count(state_, kMpc);
+        transmit_.complete(transmit_.take_front());
+    }
+    loopback_.arm(interrupts_.now() + kBurstTime);
 }
 
 void Controller::set_carrier(bool up) {
@@ -163,7 +180,7 @@ void Controller::write_imc(Write const& write) {
 }
 
 void Controller::write_rctl(Write const& write) {
-    if (((write.before ^ state_.at(kRctl)) & kRctlEn) != 0) notify();
+    if (((write.before ^ state_.at(kRctl)) & (kRctlEn | kRctlLbm)) != 0) notify();
 }
 
 void Controller::write_tctl(Write const& write) {
@@ -174,6 +191,11 @@ void Controller::write_tctl(Write const& write) {
 void Controller::write_pba(Write const&) {
     std::uint32_t const receive_kib = state_.at(kPba) & 0x7F;
     state_.at(kPba) = receive_kib | (receive_kib < 64 ? 64 - receive_kib : 0) << 16;
+}
+
+// Index 1 of each pair is RAH. [8254x] 13.5.3
+void Controller::write_receive_address(Write const& write) {
+    if ((write.offset & 4) != 0) state_.at(write.offset) &= kRahBits;
 }
 
 void Controller::write_receive_ring(Write const&) { receive_.ring_written(); }

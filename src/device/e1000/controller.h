@@ -36,10 +36,12 @@ class Controller final : public FramePort {
     [[nodiscard]] MacAddress mac() const override { return mac_; }
     void set_carrier(bool up) override;
     void allow_unfinished_frames() override { transmit_.allow_unfinished_frames(); }
-    [[nodiscard]] Frame const* front() override { return transmit_.front(); }
+    [[nodiscard]] Frame const* front() override { return loops_back(state_) ? nullptr : transmit_.front(); }
     std::uint64_t take_front() override { return transmit_.take_front(); }
     void complete_transmit(std::uint64_t number) override { transmit_.complete(number); }
-    ReceiveResult receive(Frame const& frame) override { return receive_.receive(frame); }
+    ReceiveResult receive(Frame const& frame) override {
+        return loops_back(state_) ? ReceiveResult::refused : receive_.receive(frame);
+    }
     [[nodiscard]] std::uint64_t landed_count() const override { return state_.receive.landed_count; }
     [[nodiscard]] std::uint64_t read_count() const override { return state_.receive.read_count; }
 
@@ -59,7 +61,10 @@ class Controller final : public FramePort {
     void reset_mac();
     void load_address();
     void update_link();
+    void carry_back();
+    // There may be something to carry, or room for it.
     void notify() {
+        if (loops_back(state_)) carry_back();
         if (observer_ != nullptr) observer_->port_changed();
     }
 
@@ -75,6 +80,7 @@ class Controller final : public FramePort {
     void write_rctl(Write const& write);
     void write_tctl(Write const& write);
     void write_pba(Write const& write);
+    void write_receive_address(Write const& write);
     void write_receive_ring(Write const& write);
     void write_rdt(Write const& write);
     void write_rdtr(Write const& write);
@@ -93,6 +99,7 @@ class Controller final : public FramePort {
     Interrupts interrupts_;
     Transmit transmit_;
     Receive receive_;
+    Timer loopback_;
     FramePortObserver* observer_{nullptr};
     std::uint64_t tail_moves_{0};
 };

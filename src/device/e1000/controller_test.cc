@@ -207,6 +207,112 @@ TEST_F(ControllerTest, StatisticsStickAtTheirMaximum) {
     EXPECT_EQ(state.at(kPrc64 + 20), 3U);
 }
 
+// What a transceiver's loopback, or RCTL.LBM, brings back; without a cable too.
+TEST_F(ControllerTest, WhatIsSentInALoopbackComesBackAndDoesNotReachTheCable) {
+    constexpr std::uint32_t kControlWrite = kMdicWrite | 1U << 21 | 0U << 16;
+    for (bool const in_transceiver : {true, false}) {
+        RunningController nic;
+        nic.controller.allow_unfinished_frames();
+        nic.set(kRctl, kRctlEn | kRctlBam | kRctlSecrc | (in_transceiver ? 0 : kRctlLbmMac));
+        if (in_transceiver) {
+            nic.controller.set_carrier(false);
+            nic.set(kMdic, kControlWrite | 0x4140);
+        }
+        EXPECT_NE(nic.get(kStatus) & kStatusLu, 0U);
+        nic.set(kRdt, 15);
+        std::vector<std::uint8_t> const frame = make_frame(1024, {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF});
+        for (int i = 0; i < 3; ++i) nic.send_frame(frame);
+        EXPECT_EQ(nic.controller.front(), nullptr);
+        EXPECT_EQ(nic.receive(make_frame(60)), ReceiveResult::refused) << "the cable is not connected";
+        for (std::uint32_t i = 0; i < 3; ++i) {
+            EXPECT_TRUE(nic.tx_done(i));
+            EXPECT_EQ(nic.rx_status(i).length, 1024);
+            EXPECT_EQ(nic.machine.get_bytes(RunningController::rx_buffer(i), 1024), frame);
+        }
+        EXPECT_EQ(nic.get(kGptc), 3U);
+        EXPECT_EQ(nic.get(kGprc), 3U);
+        if (in_transceiver) {
+            nic.set(kMdic, kControlWrite | 0x1140);
+            EXPECT_EQ(nic.get(kStatus) & kStatusLu, 0U);
+        } else {
+            nic.set(kRctl, kRctlEn | kRctlBam);
+        }
+        nic.controller.set_carrier(true);
+        nic.send_frame(frame);
+        EXPECT_NE(nic.controller.front(), nullptr) << "to the cable again";
+    }
+}
+
+TEST_F(ControllerTest, ALoopbackTakesItsTimeAndLosesWhatFindsNoBuffer) {
+    RunningController nic{128};
+    nic.set(kRctl, kRctlEn | kRctlBam | kRctlLbmMac);
+    nic.set(kRdt, 10);
+    std::vector<std::uint8_t> const frame = make_frame(60);
+    nic.machine.put_bytes(kTxBuffers, std::as_bytes(std::span{frame}));
+    for (std::uint32_t i = 0; i < 100; ++i) nic.describe(kTxBuffers, 60U | kTxEop | kTxIfcs | kTxRs);
+    nic.send();
+    EXPECT_EQ(nic.get(kGptc), 64U);
+    EXPECT_EQ(nic.get(kGprc), 10U);
+    EXPECT_EQ(nic.get(kMpc), 54U);
+    nic.machine.clock.advance_to(nic.machine.clock.next_deadline());
+    nic.machine.clock.fire_due();
+    EXPECT_EQ(nic.get(kGptc), 36U);
+    EXPECT_EQ(nic.machine.clock.next_deadline(), Ticks::never());
+}
+
+// What drivers' register tests write, and what they want to read. [8254x] 13.4, 13.5
+TEST_F(ControllerTest, RegistersKeepJustTheBitsTheyHave) {
+    struct Case {
+        std::uint32_t offset;
+        std::uint32_t bits;
+        std::uint32_t written = 0xFFFFFFFF;
+    };
+    for (Case const& c : {Case{0x0028, 0xFFFFFFFF}, Case{0x002C, 0xFFFF}, Case{0x0030, 0xFFFF}, Case{kVet, 0xFFFF},
+                          Case{kRdtr, 0xFFFF, 0x7FFFFFFF}, Case{kRdbal, 0xFFFFFFF0}, Case{kRdbah, 0xFFFFFFFF},
+                          Case{kRdlen, 0xFFF80}, Case{kRdh, 0xFFFF}, Case{kRdt, 0xFFFF}, Case{0x2168, 0xFFF8},
+                          Case{0x0170, 0xFFFF}, Case{0x0410, 0x3FFFFFFF}, Case{kTdbal, 0xFFFFFFF0},
+                          Case{kTdbah, 0xFFFFFFFF}, Case{kTdlen, 0xFFF80}, Case{kTidv, 0xFFFF, 0x7FFFFFFF},
+                          Case{kRa + 4, 0x8003FFFF}, Case{kRa + 124, 0x8003FFFF}, Case{kRa + 120, 0xFFFFFFFF},
+                          Case{kMta, 0xFFFFFFFF}, Case{kMta + 508, 0xFFFFFFFF}, Case{kVfta + 508, 0xFFFFFFFF},
+                          Case{0x5800, 0xFFFFFFFF}, Case{0x5808, 0xFFFFFFFF}, Case{0x5840, 0xFFFFFFFF}}) {
+        for (std::uint32_t const pattern : {0x5A5A5A5AU, 0xA5A5A5A5U, 0U, 0xFFFFFFFFU}) {
+            nic_.set(c.offset, pattern & c.written);
+            EXPECT_EQ(nic_.get(c.offset), pattern & c.written & c.bits) << std::hex << c.offset;
+        }
+    }
+}
+
+TEST_F(ControllerTest, EveryStatisticIsClearedByReading) {
+    State& state = const_cast<State&>(nic_.controller.state());
+    for (std::uint32_t i = 0; i < kStatisticsCount; ++i) state.at(kStatistics + 4 * i) = 1000 + i;
+    for (std::uint32_t i = 0; i < kStatisticsCount; ++i) EXPECT_EQ(nic_.get(kStatistics + 4 * i), 1000 + i);
+    for (std::uint32_t i = 0; i < kStatisticsCount; ++i) EXPECT_EQ(nic_.get(kStatistics + 4 * i), 0U) << i;
+}
+
+TEST_F(ControllerTest, RingsAndBuffersMayLieAbove4GiB) {
+    constexpr std::uint64_t kHigh = std::uint64_t{5} << 30;
+    nic_.machine.add_high_ram(kHigh);
+    nic_.set(kTdbal, 0x1000);
+    nic_.set(kTdbah, kHigh >> 32);
+    nic_.set(kRdbal, 0x2000 | (kHigh & 0xFFFFFFFF));
+    nic_.set(kRdbah, kHigh >> 32);
+    nic_.set(kTdbal, 0x1000 | (kHigh & 0xFFFFFFFF));
+    std::vector<std::uint8_t> const frame = make_frame(300);
+    nic_.machine.put_bytes(kHigh + 0x3000, std::as_bytes(std::span{frame}));
+    nic_.machine.put(kHigh + 0x1000, TransmitDescriptor{kHigh + 0x3000, 300U | kTxEop | kTxIfcs | kTxRs, 0});
+    nic_.machine.put(kHigh + 0x2000, kHigh + 0x4000);
+    nic_.set(kRdt, 1);
+    nic_.set(kTdt, 1);
+    Frame const* const front = nic_.controller.front();
+    ASSERT_NE(front, nullptr);
+    EXPECT_EQ(bytes_in(*front), frame);
+    EXPECT_EQ(nic_.receive(frame), ReceiveResult::landed);
+    nic_.controller.complete_transmit(nic_.controller.take_front());
+    EXPECT_EQ(nic_.machine.get_bytes(kHigh + 0x4000, 300), frame);
+    EXPECT_EQ(nic_.machine.get<ReceiveWriteBack>(kHigh + 0x2008).length, 304);
+    EXPECT_NE(nic_.machine.get<std::uint8_t>(kHigh + 0x100C) & kStatusDd, 0);
+}
+
 TEST_F(ControllerTest, OneControllersFramesLandInAnother) {
     RunningController other;
     nic_.set(kRdt, 15);

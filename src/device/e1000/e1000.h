@@ -4,9 +4,9 @@
 // Features: memory and I/O BAR, EEPROM (EECD, EERD), PHY (MDIC), legacy and TCP/IP context and data descriptors, TCP
 //           and UDP segmentation, checksum insertion and checking, VLAN tags inserted, taken out and filtered, address
 //           filters, all buffer sizes, frames over several buffers, SECRC, LPE, interrupt throttle and delays,
-//           statistics
-// Missing:  flow control (registers are stored), wake-up (stored), loopback, flash, small-packet detection, flexible
-//           filters, power management capability
+//           statistics, loopback (PHY, RCTL.LBM); Linux's own test of the card passes
+// Missing:  flow control (registers are stored; no FIFO that could overflow), wake-up (stored), flash, small-packet
+//           detection, flexible filters (they only wake), power management capability
 // Differs from the hardware: no internal FIFO (frames stay in the sender's buffers, docs/design/crossover.md); link
 //           negotiation and EEPROM writes take no time; the packet checksum field of a receive descriptor is 0
 // Source:   [8254x]

@@ -74,7 +74,7 @@ bool Transmit::gather_whole(GuestMemory const& memory) {
 // A transport checksum as every driver asks for it: over the rest of the frame, into a field of its header.
 bool Transmit::may_leave_unsummed() const {
     ChecksumInsertion const& wanted = *transmit_.packet.payload_checksum;
-    return may_be_unfinished_ && wanted.last == 0 && wanted.first >= kEthernetHeaderBytes &&
+    return may_be_unfinished() && wanted.last == 0 && wanted.first >= kEthernetHeaderBytes &&
            wanted.first <= wanted.field && wanted.field + 2 <= frame_.bytes;
 }
 
@@ -158,7 +158,7 @@ std::uint32_t Transmit::segment_payload() const {
 bool Transmit::may_leave_whole() const {
     TransmitPacket const& packet = transmit_.packet;
     TransmitContext const& context = packet.context;
-    if (!may_be_unfinished_ || !packet.is_segmented || !context.is_tcp || packet.inserts_vlan ||
+    if (!may_be_unfinished() || !packet.is_segmented || !context.is_tcp || packet.inserts_vlan ||
         packet.segments_taken != 0 || context.mss < kSmallestWholeSegment || context.tucss < context.ipcss)
         return false;
     bool const sums_ip = packet.ip_checksum && packet.ip_checksum->first == context.ipcss &&

@@ -18,6 +18,7 @@ constexpr std::uint32_t k1000Status = 10;
 constexpr std::uint32_t kSpecificStatus = 17;
 
 constexpr std::uint16_t kControlReset = 1U << 15;
+constexpr std::uint16_t kControlLoopback = 1U << 14;
 constexpr std::uint16_t kControlPowerDown = 1U << 11;
 constexpr std::uint16_t kControlRestart = 1U << 9;
 constexpr std::uint16_t kStatusComplete = 1U << 5;
@@ -82,7 +83,11 @@ void reset_phy(PhyState& state) {
     for (std::uint32_t i = 0; i < kPhyRegisters; ++i) state.registers[i] = kRegisters[i].reset;
 }
 
-bool has_link(PhyState const& state) { return state.carrier && (state.registers[kControl] & kControlPowerDown) == 0; }
+bool loops_back(PhyState const& state) { return (state.registers[kControl] & kControlLoopback) != 0; }
+
+bool has_link(PhyState const& state) {
+    return (state.carrier || loops_back(state)) && (state.registers[kControl] & kControlPowerDown) == 0;
+}
 
 void set_phy_carrier(PhyState& state, bool carrier) {
     if (state.carrier && !carrier) state.link_was_lost = true;

@@ -26,6 +26,8 @@ struct PhyState {
 /// All registers as after power-on; the cable stays.
 void reset_phy(PhyState& state);
 [[nodiscard]] bool has_link(PhyState const& state);
+/// Control bit 14: what is sent comes back, and the link is up without a cable. [8254x] 8.5, "PHY Control"
+[[nodiscard]] bool loops_back(PhyState const& state);
 /// Cable in or out.
 void set_phy_carrier(PhyState& state, bool carrier);
 

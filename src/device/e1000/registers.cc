@@ -98,7 +98,7 @@ struct RegisterTable {
         {kTpr,     (kStatistics + 4 * kStatisticsCount - kTpr) / 4, "TPR to TSCTFC", 0, 0, nullptr, &C::read_statistic},
         {kRxcsum,  1,    "RXCSUM",   0,           0x3FF},
         {kMta,     128,  "MTA",      0,           kAll},
-        {kRa,      32,   "RAL, RAH", 0,           kAll},
+        {kRa,      32,   "RAL, RAH", 0,           kAll,       &C::write_receive_address},
         {kVfta,    128,  "VFTA",     0,           kAll},
         {0x5800,   1,    "WUC",      0,           kAll},
         {0x5808,   1,    "WUFC",     0,           kAll},

@@ -108,13 +108,15 @@ inline constexpr std::uint32_t kCauseLsc = 1U << 2;
 inline constexpr std::uint32_t kCauseRxdmt0 = 1U << 4;
 inline constexpr std::uint32_t kCauseRxt0 = 1U << 7;
 inline constexpr std::uint32_t kCauseMdac = 1U << 9;
-inline constexpr std::uint32_t kCauses = 0x0001F6DF;  // every cause that exists
+inline constexpr std::uint32_t kCauses = 0x0001FFFF;  // with the reserved ones below bit 17: ICS sets and ICR shows them
 
 // RCTL, [8254x] 13.4.22
 inline constexpr std::uint32_t kRctlEn = 1U << 1;
 inline constexpr std::uint32_t kRctlUpe = 1U << 3;
 inline constexpr std::uint32_t kRctlMpe = 1U << 4;
 inline constexpr std::uint32_t kRctlLpe = 1U << 5;
+inline constexpr std::uint32_t kRctlLbm = 3U << 6;
+inline constexpr std::uint32_t kRctlLbmMac = 1U << 6;
 inline constexpr std::uint32_t kRctlBam = 1U << 15;
 inline constexpr std::uint32_t kRctlVfe = 1U << 18;
 inline constexpr std::uint32_t kRctlCfien = 1U << 19;
@@ -128,6 +130,7 @@ inline constexpr std::uint32_t kRxcsumTuofl = 1U << 9;
 
 // RAH, [8254x] 13.5.3
 inline constexpr std::uint32_t kRahAv = 1U << 31;
+inline constexpr std::uint32_t kRahBits = kRahAv | 0x0003FFFF;  // AV, AS, address
 
 // TCTL, [8254x] 13.4.33
 inline constexpr std::uint32_t kTctlEn = 1U << 1;

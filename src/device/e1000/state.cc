@@ -48,6 +48,10 @@ std::size_t copy_head(Frame const& frame, ByteSpan into) {
     return filled;
 }
 
+bool loops_back(State const& state) {
+    return loops_back(state.phy) || (state.at(kRctl) & kRctlLbm) == kRctlLbmMac;
+}
+
 void count(State& state, std::uint32_t offset, std::uint32_t amount) {
     std::uint32_t& counter = state.at(offset);
     constexpr std::uint32_t kMaximum = std::numeric_limits<std::uint32_t>::max();

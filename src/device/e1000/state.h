@@ -152,6 +152,9 @@ struct State {
     [[nodiscard]] bool has(std::uint32_t offset, std::uint32_t bits) const { return (at(offset) & bits) != 0; }
 };
 
+/// What is sent comes back instead of going to the cable: in the transceiver, or before it (RCTL.LBM).
+[[nodiscard]] bool loops_back(State const& state);
+
 /// A statistics register goes up and stays at its maximum, [8254x] 13.7.
 void count(State& state, std::uint32_t offset, std::uint32_t amount = 1);
 /// A 64-bit one, named by its low half.

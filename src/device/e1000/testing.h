@@ -30,9 +30,13 @@ class FakeMachine final : public Wiring {
   public:
     static constexpr std::uint64_t kHole = 0x70000;
 
-    FakeMachine() : pool_{FramePool::create(kRamBytes / kPageBytes).value()}, memory_{pool_} {
+    FakeMachine() : pool_{FramePool::create(2 * kRamBytes / kPageBytes).value()}, memory_{pool_} {
         check(memory_.add_ram(GuestPage{0}, kRamBytes / kPageBytes).has_value(), "the pool is as large as the RAM");
         memory_.map().unmap(page_of(GuestPhys{kHole}), 1).run();
+    }
+    /// As much again at this address.
+    void add_high_ram(std::uint64_t at) {
+        check(memory_.add_ram(page_of(GuestPhys{at}), kRamBytes / kPageBytes).has_value(), "the pool has twice the RAM");
     }
     [[nodiscard]] GuestMemory* dma() override { return is_bus_master ? &memory_ : nullptr; }
     void drive_interrupt(bool asserted) override { line = asserted; }

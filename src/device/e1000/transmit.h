@@ -30,7 +30,7 @@ class Transmit {
     void ring_written();
 
     /// As in FramePort.
-    void allow_unfinished_frames() { may_be_unfinished_ = true; }
+    void allow_unfinished_frames() { carrier_finishes_ = true; }
     [[nodiscard]] Frame const* front();
     std::uint64_t take_front();
     void complete(std::uint64_t number);
@@ -54,6 +54,8 @@ class Transmit {
     [[nodiscard]] bool gather_whole(GuestMemory const& memory);
     [[nodiscard]] bool gather_segment(GuestMemory const& memory);
     [[nodiscard]] bool gather_unfinished(GuestMemory const& memory);
+    // What comes back to this controller's own receiver is finished: that one cannot sum or cut.
+    [[nodiscard]] bool may_be_unfinished() const { return carrier_finishes_ && !loops_back(state_); }
     [[nodiscard]] bool may_leave_whole() const;
     [[nodiscard]] bool may_leave_unsummed() const;
     void edit_whole_header();
@@ -87,7 +89,7 @@ class Transmit {
     Interrupts& interrupts_;
     GuestErrors& errors_;
 
-    bool may_be_unfinished_{false};
+    bool carrier_finishes_{false};
 
     // The gathered frame; means nothing while is_gathered_ is false.
     bool is_gathered_{false};
