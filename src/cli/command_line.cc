@@ -1,6 +1,8 @@
 #include "cli/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -22,7 +24,7 @@ constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
     "--boot", "--debug-console", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
-    "--trace-exits", "--trace-limit", "--threads", "--json"});
+    "--trace-exits", "--trace-limit", "--threads", "--json", "--cpus", "--threads-per-core"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -59,6 +61,7 @@ struct Words {
     bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false}, json{false};
     std::vector<std::string> disks;
     bool read_only{false}, snapshot{false};
+    CpuTopology topology;
 };
 
 void add_run_options(CLI::App& command, Words& words) {
@@ -89,6 +92,8 @@ void add_commands(CLI::App& app, Words& words) {
     boot->add_option("--append", words.append, "words for the kernel, after console=ttyS0 unless they name a console")
         ->type_name("WORDS");
     boot->add_option("--memory", words.memory, "memory of the machine (256M)")->type_name("SIZE");
+    boot->add_option("--cpus", words.topology.cpus, "processors of the machine: 1 to 16, which take turns (1)")->type_name("N");
+    boot->add_option("--threads-per-core", words.topology.threads_per_core, "2: hyper-threading siblings (1)")->type_name("N");
     boot->add_option("--disk", words.disks, "a raw image as the machine's disk; may be given again")->type_name("FILE")->allow_extra_args(false);
     boot->add_flag("--readonly", words.read_only, "nothing is written to the disks");
     boot->add_flag("--snapshot", words.snapshot, "what is written to the disks is kept in memory and lost in the end");
@@ -185,6 +190,11 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
         if (!bytes) return Unexpected{option_error("--memory", bytes.error())};
         machine.memory_bytes = *bytes;
     }
+    machine.topology = words.topology;
+    if (words.topology.cpus < 1 || words.topology.cpus > kMaxCpus)
+        return Unexpected{bad_input(fmt::format("--cpus: {}; expected 1 to {}", words.topology.cpus, kMaxCpus))};
+    if (words.topology.threads_per_core < 1 || words.topology.threads_per_core > 2 || words.topology.cpus % words.topology.threads_per_core != 0)
+        return Unexpected{bad_input(fmt::format("--threads-per-core: {}; expected 1, or 2 with an even number of --cpus", words.topology.threads_per_core))};
     if (boot.count("--acpi") != 0) machine.acpi = BACKPLANE_TRY(acpi_platform(words.acpi));
     if (boot.count("--boot") != 0) {
         auto const protocol = boot_protocol(words.boot);

@@ -16,7 +16,8 @@ Cpu::Cpu(Parts const& parts)
       traces_{parts.traces},
       instructions_per_second_{parts.instructions_per_second},
       random_state_{parts.random_seed},
-      model_{parts.model} {
+      model_{parts.model},
+      topology_{parts.topology} {
     bus_.memory().map().add_observer(*this);
     apic_.set_wake_flag(&attention_);
     reset();
@@ -24,14 +25,53 @@ Cpu::Cpu(Parts const& parts)
 
 Cpu::~Cpu() { bus_.memory().map().remove_observer(*this); }
 
-void Cpu::reset() {
+CpuState Cpu::after_reset() {
     CpuState state;
     state.gpr[rdx] = 0x00a2'0f10;  // the processor signature, as after power-on ([SDM3A] 9.1.2)
     for (Segment& segment : state.segments)
         segment = {.limit = 0xffff, .type = 3, .code_or_data = true, .present = true};
     state.segments[cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .type = 11, .code_or_data = true, .present = true};
     state.rip = 0xfff0;
+    return state;
+}
+
+void Cpu::reset() {
     msrs_ = {};
+    CpuState state = after_reset();
+    state.halted = state.waits_for_startup = !apic_.is_bootstrap();
+    set_state(state);
+}
+
+// What INIT leaves as it is: x87, SSE and AVX state with XCR0, CR0.CD and NW, and every MSR but EFER.
+void Cpu::take_start_signals() {
+    bool const is_reset = apic_.take_init();
+    // If both have come, this one came later: INIT drops an earlier one.
+    std::optional<std::uint8_t> const page = apic_.take_startup();
+    if (is_reset) {
+        apic_.reset(ResetKind::init);
+        CpuState const old = this->state();
+        constexpr std::uint64_t kKeptCr0 = cr0::kCacheDisable | cr0::kNotWriteThrough;
+        CpuState state = after_reset();
+        state.cr0 = (old.cr0 & kKeptCr0) | cr0::kExtensionType;
+        state.xcr0 = old.xcr0;
+        state.x87 = old.x87;
+        state.xmm = old.xmm;
+        state.ymm_high = old.ymm_high;
+        state.mxcsr = old.mxcsr;
+        state.star = old.star, state.lstar = old.lstar, state.cstar = old.cstar, state.sfmask = old.sfmask;
+        state.kernel_gs_base = old.kernel_gs_base;
+        state.sysenter_cs = old.sysenter_cs, state.sysenter_esp = old.sysenter_esp, state.sysenter_eip = old.sysenter_eip;
+        state.tsc_aux = old.tsc_aux;
+        state.halted = state.waits_for_startup = !apic_.is_bootstrap();
+        set_state(state);
+    }
+    if (!page || !state_.waits_for_startup) return;
+    CpuState state = this->state();
+    Segment& code = state.segments[cs];
+    code.selector = static_cast<std::uint16_t>(*page << 8);
+    code.base = std::uint64_t{*page} << 12;
+    state.rip = 0;
+    state.halted = state.waits_for_startup = false;
     set_state(state);
 }
 
@@ -390,7 +430,7 @@ std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind
         return Target{nullptr, physical};
     }
     if (entry.has_code) {
-        if (!traces_.covers(physical, bytes)) return Target{host, physical};
+        if (!bus_.memory().map().is_code(physical, bytes)) return Target{host, physical};
         if (!is_alone()) {
             ask_to_run_alone();
             return {};

@@ -18,6 +18,7 @@
 #include "clock/machine_clock.h"
 #include "clock/time_stamp_counter.h"
 #include "cpu/cpu_model.h"
+#include "cpu/cpu_topology.h"
 #include "cpu/debug_points.h"
 #include "cpu/deferred_flags.h"
 #include "cpu/exception.h"
@@ -45,6 +46,7 @@ enum class Leave : std::uint8_t {
     shutdown,   ///< triple fault
     device,     ///< a device register was accessed: timers and interrupts may have changed
     debug,      ///< a breakpoint or watchpoint: debug_stop() says which
+    pause,      ///< PAUSE while other processors wait for their turn
 };
 
 template <typename T>
@@ -85,6 +87,7 @@ class Cpu final : public TranslationObserver {
         std::uint64_t instructions_per_second;
         std::uint64_t random_seed;
         CpuModel model{widest_cpu_model()};
+        CpuTopology topology{};
     };
     explicit Cpu(Parts const& parts);
     ~Cpu() override;
@@ -376,11 +379,16 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] std::uint64_t instructions() const { return instructions_; }
     [[nodiscard]] CpuCounters const& counters() const { return counters_; }
     [[nodiscard]] bool is_halted() const { return state_.halted; }
+    /// Whether PAUSE ends a run: another processor of the machine has something to do.
+    void set_yields(bool yields) { yields_ = yields; }
+    [[nodiscard]] bool yields() const { return yields_; }
     /// An interrupt that is not masked, or an NMI, is pending: a halted processor would wake up.
     [[nodiscard]] bool has_wake_event() const;
     /// Time passed without instructions (idle): the clock's base moves.
     void skip_to(Ticks time);
     void reset();
+    /// INIT and start-up messages that came for this processor, which does not run ([SDM3A] 9.4.3, table 9-1).
+    void take_start_signals();
 
     /// Called with every fault before it is delivered; true swallows it, and run() returns Leave::fault. For tests and
     /// debuggers.
@@ -454,6 +462,7 @@ class Cpu final : public TranslationObserver {
     bool store_pieces(std::uint64_t address, void const* from, std::uint32_t bytes, bool system);
     TlbSet& set_for(bool system);
 
+    [[nodiscard]] static CpuState after_reset();
     Trace* find_trace(std::uint64_t rip);
     Trace* decode_at(std::uint64_t rip, std::uint64_t physical, std::uint64_t second_page, std::uint32_t most);
     std::optional<std::uint64_t> fetch_page(std::uint64_t address);
@@ -598,6 +607,8 @@ class Cpu final : public TranslationObserver {
     std::uint64_t instructions_per_second_;
     std::uint64_t random_state_;
     CpuModel model_;
+    CpuTopology topology_;
+    bool yields_{false};  // PAUSE ends the run
 
     std::uint64_t quota_{0};
     std::uint64_t instructions_{0};              // retired, up to the last run's end

@@ -69,10 +69,35 @@ Leaf extended_state(std::uint32_t subleaf, std::uint64_t enabled, std::uint64_t 
     }
 }
 
+/// Leaf 0BH: the threads of a core, then the cores of the package ([SDM2A] CPUID).
+Leaf topology_level(CpuTopology const& topology, std::uint32_t subleaf, std::uint32_t apic_id) {
+    constexpr std::uint32_t kThreads = 1U << 8, kCores = 2U << 8;
+    switch (subleaf) {
+        case 0: return {topology.thread_bits(), topology.threads_per_core, kThreads | subleaf, apic_id};
+        case 1: return {topology.package_bits(), topology.cpus, kCores | subleaf, apic_id};
+        default: return {0, 0, subleaf, apic_id};
+    }
+}
+
+/// Leaf 8000001DH: the caches and how many threads share each ([APM3] E.4.15).
+Leaf cache(CpuTopology const& topology, std::uint32_t subleaf) {
+    constexpr std::uint32_t kData = 1, kCode = 2, kUnified = 3;
+    auto const eight_ways = [&](std::uint32_t type, std::uint32_t level, std::uint32_t sets) -> Leaf {
+        return {type | level << 5 | bit(8) | (topology.threads_per_core - 1) << 14, 63U | 7U << 22, sets - 1, 0};
+    };
+    switch (subleaf) {
+        case 0: return eight_ways(kData, 1, 64);
+        case 1: return eight_ways(kCode, 1, 64);
+        case 2: return eight_ways(kUnified, 2, 1024);
+        default: return {};
+    }
+}
+
 }  // namespace
 
 std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t subleaf) const {
     bool const has_avx = (state_components() & xcr0::kAvx) != 0;
+    bool const has_siblings = topology_.cpus > 1;
     // A basic leaf that does not exist answers as zero (AMD), and so do unknown hypervisor and extended leaves.
     switch (leaf) {
         case 0: {
@@ -81,15 +106,12 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             return out;
         }
         case 1:
-            return {kSignature, apic_.id() << 24 | 1U << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */,
+            return {kSignature, apic_.id() << 24 | topology_.cpus << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */,
                     kLeaf1Ecx | (has_avx ? kAvxLeaf1Ecx : 0) | ((state_.cr4 & cr4::kXsave) != 0 ? bit(27) /* OSXSAVE */ : 0),
-                    kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0)};
+                    kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0) | (has_siblings ? bit(28) /* HTT: leaf 1 counts */ : 0)};
         case 6: return {bit(2) /* ARAT */, 0, 0, 0};
         case 7: return subleaf == 0 ? Leaf{0, kLeaf7Ebx | (has_avx ? kAvxLeaf7Ebx : 0), kLeaf7Ecx, kLeaf7Edx} : Leaf{};
-        case 0xb:  // one processor: both levels have one (topology of several comes with SMP)
-            if (subleaf == 0) return {0, 1, 1 << 8 | subleaf, apic_.id()};
-            if (subleaf == 1) return {0, 1, 2 << 8 | subleaf, apic_.id()};
-            return {0, 0, subleaf, apic_.id()};
+        case 0xb: return topology_level(topology_, subleaf, apic_.id());
         case 0xd: return extended_state(subleaf, state_.xcr0, state_components());
         case 0x4000'0000: {
             // The paravirtual clock of KVM: without it Linux would calibrate the TSC against timers that are not there.
@@ -104,7 +126,9 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             out[0] = kHighestExtended;
             return out;
         }
-        case 0x8000'0001: return {kSignature, 0, kExtended1Ecx, kExtended1Edx | (apic_.is_enabled() ? bit(9) : 0)};
+        case 0x8000'0001:
+            return {kSignature, 0, kExtended1Ecx | (has_siblings ? bit(22) /* topology extensions */ | (topology_.threads_per_core == 1 ? bit(1) /* CmpLegacy */ : 0) : 0),
+                    kExtended1Edx | (apic_.is_enabled() ? bit(9) : 0)};
         case 0x8000'0002:
         case 0x8000'0003:
         case 0x8000'0004: return brand(leaf - 0x8000'0002);
@@ -113,7 +137,12 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
         case 0x8000'0007: return {0, 0, 0, bit(8) /* invariant TSC */};
         case 0x8000'0008:
             return {48U << 8 | PageMap::kAddressBits,
-                    bit(12) /* IBPB */ | bit(14) /* IBRS */ | bit(26) /* SSB_NO */ | bit(29) /* BTC_NO */ | bit(30) /* IBPB_RET */, 0, 0};
+                    bit(12) /* IBPB */ | bit(14) /* IBRS */ | bit(26) /* SSB_NO */ | bit(29) /* BTC_NO */ | bit(30) /* IBPB_RET */,
+                    topology_.package_bits() << 12 | (topology_.cpus - 1), 0};
+        case 0x8000'001d: return has_siblings ? cache(topology_, subleaf) : Leaf{};
+        case 0x8000'001e:
+            if (!has_siblings) return {};
+            return {apic_.id(), (topology_.threads_per_core - 1) << 8 | apic_.id() >> topology_.thread_bits(), 0, 0};
         case 0x8000'0021:
             return {bit(2) /* LFENCE serialises */ | bit(6) /* a null selector clears the base */ | bit(8) /* automatic IBRS */ | bit(29) /* SRSO_NO */, 0,
                     bit(1) | bit(2) /* TSA_SQ_NO, TSA_L1_NO */, 0};

@@ -159,6 +159,7 @@ void Cpu::run_trace(Trace* trace) {
 }
 
 bool Cpu::has_wake_event() const {
+    if (state_.waits_for_startup) return false;
     return (apic_.nmi_pending() && !state_.nmi_blocked) || ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready());
 }
 
@@ -269,7 +270,7 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
                 state_.interrupt_shadow = state_.trap_shadow = false;
                 attention_ = true;
             }
-            bool const completed = leave_reason_ == Leave::next || leave_reason_ == Leave::halt;
+            bool const completed = leave_reason_ == Leave::next || leave_reason_ == Leave::halt || leave_reason_ == Leave::pause;
             if (was_trap && completed && !trap_dropped_ && !state_.trap_shadow) note_debug_trap(dr6::kSingleStep);
             trap_dropped_ = false;
         }
@@ -296,6 +297,7 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
                 break;
             case Leave::shutdown:
             case Leave::debug:
+            case Leave::pause:
             case Leave::device: reason = leave_reason_; break;
         }
         if (leave_reason_ == Leave::shutdown) reason = Leave::shutdown;

@@ -423,6 +423,8 @@ Op const* std_flag(Cpu& cpu, Op const* op) {
     BACKPLANE_NEXT(cpu, op);
 }
 Op const* nothing(Cpu& cpu, Op const* op) { BACKPLANE_NEXT(cpu, op); }
+/// Spinning for what another processor does: let it do it (docs/design/smp.md).
+Op const* pause(Cpu& cpu, Op const* op) { return cpu.finish(op, cpu.yields() ? Leave::pause : Leave::next); }
 
 template <Handler H>
 void lower_to(Lowering& lowering) {
@@ -431,7 +433,10 @@ void lower_to(Lowering& lowering) {
 
 /// F3 90 with REX.B is no PAUSE but an exchange of RAX and R8, as 90 with REX.B is.
 void lower_pause(Lowering& lowering) {
-    if (lowering.instruction.raw.rex.B == 0) return lower_to<&nothing>(lowering);
+    if (lowering.instruction.raw.rex.B == 0) {
+        lowering.ends_trace = true;
+        return lower_to<&pause>(lowering);
+    }
     lowering.op.dst = rax * 8;
     lowering.op.src = r8 * 8;
     lowering.op.run = by_size(lowering.instruction.operand_width / 8, nullptr, &xchg<std::uint16_t, false>, &xchg<std::uint32_t, false>, &xchg<std::uint64_t, false>);

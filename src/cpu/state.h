@@ -122,6 +122,8 @@ struct CpuState {
     std::uint64_t pending_debug{0};
 
     bool halted{false};
+    /// After INIT, of any but the bootstrap processor: halted until a start-up message ([SDM3A] 9.4.3).
+    bool waits_for_startup{false};
     /// A non-maskable interrupt was delivered and IRET has not been executed since ([SDM3A] 6.7.1).
     bool nmi_blocked{false};
     /// Interrupts are held off for one instruction: after STI, MOV SS, POP SS.

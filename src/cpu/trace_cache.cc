@@ -1,6 +1,7 @@
 #include "cpu/trace_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace backplane {
 
@@ -49,8 +50,8 @@ void TraceCache::insert(Trace* trace) {
 }
 
 void TraceCache::flush() {
-    for (auto const& [page, code] : pages_) map_.clear_code(GuestPage{page});
-    pages_.clear();
+    auto const pages = std::exchange(pages_, {});
+    for (auto const& [page, code] : pages) map_.clear_code(GuestPage{page});
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
     arena_used_ = 0;
     ++flush_count_;
@@ -66,10 +67,9 @@ void TraceCache::unlink_from_page(std::uint64_t page, Trace* trace) {
     auto const found = pages_.find(page);
     if (found == pages_.end()) return;
     std::erase(found->second.traces, trace);
-    if (found->second.traces.empty()) {
-        map_.clear_code(GuestPage{page});
-        pages_.erase(found);
-    }
+    if (!found->second.traces.empty()) return;
+    pages_.erase(found);
+    map_.clear_code(GuestPage{page});
 }
 
 void TraceCache::drop(Trace* trace) {

@@ -40,9 +40,6 @@ class TraceCache final : public TranslationObserver {
     /// Forgets all traces. Pointers to them are dangling afterwards: only between runs of traces.
     void flush();
 
-    /// True when bytes of [start, start + bytes), within one page, belong to a trace.
-    [[nodiscard]] bool covers(GuestPhys start, std::uint64_t bytes) const;
-
     /// The second tier is told when traces die; null: there is none.
     void set_tier(CodeTier* tier) { tier_ = tier; }
 
@@ -55,6 +52,7 @@ class TraceCache final : public TranslationObserver {
     void drop_pages(GuestPage first, std::uint64_t count) override;
     void watch_stores(GuestPage) override {}
     void code_written(GuestPhys start, std::uint64_t bytes) override;
+    [[nodiscard]] bool covers(GuestPhys start, std::uint64_t bytes) const override;
 
   private:
     static constexpr std::size_t kBuckets = 1U << 16;

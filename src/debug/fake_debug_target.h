@@ -22,6 +22,7 @@ class FakeDebugTarget final : public DebugTarget {
     bool held{false};
     bool can_stop{true};
     DebugStop stop;
+    unsigned stopped{0};
     std::string calls;  ///< "run ", "step0 ", "kill "
 
     /// The machine comes to a stop by itself.
@@ -33,6 +34,7 @@ class FakeDebugTarget final : public DebugTarget {
     [[nodiscard]] Ticks now() const override { return Ticks{5}; }
     [[nodiscard]] std::uint64_t instructions() const override { return 7; }
     [[nodiscard]] unsigned cpu_count() const override { return static_cast<unsigned>(cpus.size()); }
+    [[nodiscard]] unsigned stopped_cpu() const override { return stopped; }
     [[nodiscard]] CpuState state(unsigned cpu) const override { return cpus.at(cpu); }
     void set_state(unsigned cpu, CpuState const& state) override { cpus.at(cpu) = state; }
     [[nodiscard]] std::size_t read_virtual(unsigned, GuestVirt start, ByteSpan into) const override {
@@ -64,7 +66,7 @@ class FakeDebugTarget final : public DebugTarget {
     [[nodiscard]] DebugStop stop_reason() const override { return stop; }
     void hold() override { held = true, stop = {}; }
     void resume() override { held = false, calls += "run "; }
-    void step(unsigned cpu) override { held = false, calls += "step" + std::to_string(cpu) + ' '; }
+    void step(unsigned cpu) override { held = false, stopped = cpu, calls += "step" + std::to_string(cpu) + ' '; }
     void kill() override { alive = Life::crashed, calls += "kill "; }
 };
 

@@ -16,8 +16,8 @@ DebugTarget::Life MachineTarget::life() const {
     return Life::running;
 }
 
-CpuState MachineTarget::state(unsigned) const { return machine_.engine().state(); }
-void MachineTarget::set_state(unsigned, CpuState const& state) { machine_.engine().set_state(state); }
+CpuState MachineTarget::state(unsigned cpu) const { return machine_.engine(cpu).state(); }
+void MachineTarget::set_state(unsigned cpu, CpuState const& state) { machine_.engine(cpu).set_state(state); }
 
 std::size_t MachineTarget::read_virtual(unsigned cpu, GuestVirt start, ByteSpan into) const {
     return peek(machine_.memory(), state(cpu), start, into);
@@ -33,7 +33,11 @@ bool MachineTarget::write_virtual(unsigned cpu, GuestVirt start, ConstByteSpan f
 }
 bool MachineTarget::write_physical(GuestPhys start, ConstByteSpan from) { return poke(machine_.memory(), start, from); }
 
-bool MachineTarget::set_points(DebugPoints const& points) { return machine_.engine().set_debug_points(points); }
-void MachineTarget::step(unsigned) { machine_.resume(Machine::Resume::step); }
+bool MachineTarget::set_points(DebugPoints const& points) {
+    bool all = true;
+    for (unsigned cpu = 0; cpu < cpu_count(); ++cpu) all = machine_.engine(cpu).set_debug_points(points) && all;
+    return all;
+}
+void MachineTarget::step(unsigned cpu) { machine_.resume(Machine::Resume::step, cpu); }
 
 }  // namespace backplane

@@ -16,7 +16,8 @@ class MachineTarget final : public DebugTarget {
     [[nodiscard]] std::string cause() const override { return machine_.cause(); }
     [[nodiscard]] Ticks now() const override { return machine_.now(); }
     [[nodiscard]] std::uint64_t instructions() const override { return machine_.instructions(); }
-    [[nodiscard]] unsigned cpu_count() const override { return 1; }
+    [[nodiscard]] unsigned cpu_count() const override { return machine_.cpu_count(); }
+    [[nodiscard]] unsigned stopped_cpu() const override { return machine_.current_cpu(); }
     [[nodiscard]] CpuState state(unsigned cpu) const override;
     void set_state(unsigned cpu, CpuState const& state) override;
     [[nodiscard]] std::size_t read_virtual(unsigned cpu, GuestVirt start, ByteSpan into) const override;

@@ -31,6 +31,8 @@ std::string_view event_text(VirtualizationEvent::Kind kind) {
             return "quota";
         case VirtualizationEvent::Kind::halt:
             return "halt";
+        case VirtualizationEvent::Kind::pause:
+            return "pause";
         case VirtualizationEvent::Kind::device:
             return "device";
         case VirtualizationEvent::Kind::debug_stop:
@@ -81,8 +83,10 @@ MachineTracer::MachineTracer(Machine& machine, BoundedFile* instructions, Bounde
     : machine_{machine}, instructions_{instructions}, exits_{exits}, disassembler_{std::make_unique<Disassembler>()} {
     if (instructions_ != nullptr) {
         // An engine that cannot report instructions leaves the file empty; the one there is can.
-        static_cast<void>(machine_.engine().set_instruction_hook(
-            [this](RetiredInstruction const& instruction) { return write_instruction(instruction); }));
+        for (unsigned cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
+            static_cast<void>(machine_.engine(cpu).set_instruction_hook(
+                [this](RetiredInstruction const& instruction) { return write_instruction(instruction); }));
+        }
     }
     if (exits_ != nullptr) {
         machine_.bus().set_trace([this](BusAccess const& access) { write_access(access); });
@@ -91,7 +95,8 @@ MachineTracer::MachineTracer(Machine& machine, BoundedFile* instructions, Bounde
 }
 
 MachineTracer::~MachineTracer() {
-    if (instructions_ != nullptr) static_cast<void>(machine_.engine().set_instruction_hook({}));
+    for (unsigned cpu = 0; instructions_ != nullptr && cpu < machine_.cpu_count(); ++cpu)
+        static_cast<void>(machine_.engine(cpu).set_instruction_hook({}));
     if (exits_ == nullptr) return;
     machine_.bus().set_trace({});
     machine_.set_exit_hook({});

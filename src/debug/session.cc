@@ -99,6 +99,7 @@ std::optional<std::string> Session::take_stop_reply() {
     }
     if (!target_.is_held()) return {};
     stopped_ = true;
+    cpu_ = target_.stopped_cpu();
     return stop_reply();
 }
 

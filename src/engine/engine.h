@@ -16,6 +16,7 @@ struct VirtualizationEvent {
     enum class Kind : std::uint8_t {
         quota_end,  ///< the quota is used up: the monitor may switch to another vCPU
         halt,       ///< HLT: nothing to execute until an interrupt
+        pause,      ///< PAUSE, and other processors of the machine have something to do
         device,     ///< a port or device register was accessed and served; timers and interrupts may have changed
         debug_stop, ///< a breakpoint or watchpoint; Engine::debug_stop() says which
         shutdown,   ///< the processor gave up (triple fault); `cause` says why

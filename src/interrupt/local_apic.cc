@@ -29,7 +29,7 @@ LocalApic::~LocalApic() { fabric_.remove(*this); }
 
 // [SDM3A] 10.4.7.1: everything is 0 except that the LVT entries are masked, DFR is all ones and SVR is 0xFF.
 void LocalApic::reset(ResetKind kind) {
-    std::uint64_t const bootstrap = id_ == 0 ? kBootstrap : 0;
+    std::uint64_t const bootstrap = is_bootstrap() ? kBootstrap : 0;
     std::uint64_t const base = kind == ResetKind::init ? state_.base : kBase.value() | kEnabled | bootstrap;
     state_ = State{};
     state_.base = base;

@@ -90,6 +90,7 @@ class LocalApic final : public RegisterBank {
     // What the fabric asks and does.
 
     [[nodiscard]] std::uint32_t id() const { return id_; }
+    [[nodiscard]] bool is_bootstrap() const { return id_ == 0; }
     /// Never true while the APIC is disabled by IA32_APIC_BASE.
     [[nodiscard]] bool matches(std::uint32_t destination, DestinationMode mode) const;
     /// \return true when the message was accepted

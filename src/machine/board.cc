@@ -14,6 +14,7 @@ constexpr std::uint8_t kExtendedKib = 0x17;
 constexpr std::uint8_t kExtendedKibCopy = 0x30;
 constexpr std::uint8_t kExtended64Kib = 0x34;
 constexpr std::uint8_t kAbove4GiB64Kib = 0x5b;
+constexpr std::uint8_t kOtherProcessors = 0x5f;  // how many SeaBIOS waits for
 
 void put_word(CmosClock& clock, std::uint8_t index, std::uint64_t value) {
     clock.set_memory(index, static_cast<std::uint8_t>(value));
@@ -52,6 +53,7 @@ Board::Board(MachineClock& clock, LocalApic& local_apic, IoApic& io_apic, PowerC
 
 Expected<void, Error> Board::attach(Bus& bus, BoardOptions const& options) {
     put_memory_size(clock_, options.memory_bytes);
+    clock_.set_memory(kOtherProcessors, static_cast<std::uint8_t>(options.processor_count - 1));
     BACKPLANE_TRY_VOID(pics_.attach(bus));
     BACKPLANE_TRY_VOID(pit_.attach(bus));
     BACKPLANE_TRY_VOID(bus.attach_ports(CmosClock::kPorts, CmosClock::kPortCount, clock_));

@@ -35,6 +35,7 @@ class IsaInterrupts final : public LineInputs {
 
 struct BoardOptions {
     std::uint64_t memory_bytes;
+    unsigned processor_count;
     bool has_debug_exit;
     bool has_debug_console;
     bool has_fw_cfg;

@@ -16,6 +16,7 @@ namespace {
 constexpr unsigned kFirstNicSlot = 3;
 constexpr unsigned kFirstDiskSlot = 16;  // beyond the last NIC
 constexpr unsigned kQueueSlot = 31;  // the last one: nothing else moves when a rack gets queues
+constexpr std::uint64_t kTurn = 10'000;  // instructions, while another processor waits
 constexpr std::uint32_t kPciPortBase = 0xc000;
 constexpr std::uint32_t kPciPortCount = 0x4000;
 
@@ -41,6 +42,15 @@ CpuState processor_state(BootState const& boot) {
     return state;
 }
 
+std::vector<std::unique_ptr<Vcpu>> make_vcpus(MachineSettings const& settings, Bus& bus, MachineClock& clock,
+                                              ApicFabric& fabric) {
+    std::vector<std::unique_ptr<Vcpu>> vcpus;
+    Vcpu::Parts const parts{bus, clock, fabric, settings.instructions_per_second, settings.random_seed, settings.processor,
+                            settings.topology};
+    for (unsigned i = 0; i < settings.topology.cpus; ++i) vcpus.push_back(std::make_unique<Vcpu>(parts, i));
+    return vcpus;
+}
+
 std::unique_ptr<NetworkCard> make_nic(NicSettings const& settings, std::string name, MachineClock& clock) {
     switch (settings.model) {
         case NicModel::e1000:
@@ -57,15 +67,13 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
     : settings_{std::move(settings)},
       memory_{pool},
       bus_{memory_},
-      local_apic_{clock_, tsc_, 0, fabric_},
+      vcpus_{make_vcpus(settings_, bus_, clock_, fabric_)},
       io_apic_{fabric_},
-      board_{clock_, local_apic_, io_apic_, power_, console},
+      board_{clock_, vcpus_.front()->local_apic, io_apic_, power_, console},
       serial_{console, board_.isa_line(kSerialInterrupt)},
-      pci_{bus_, io_apic_, &fabric_},
-      traces_{memory_.map()},
-      engine_{Cpu::Parts{bus_, clock_, tsc_, local_apic_, traces_, settings_.instructions_per_second,
-                         settings_.random_seed, settings_.processor}} {
-    power_.set_wake_flag(engine_.cpu().attention_flag());
+      pci_{bus_, io_apic_, &fabric_} {
+    apic_page_.select(vcpus_.front()->local_apic);
+    power_.set_wake_flag(vcpus_.front()->engine.cpu().attention_flag());
     pci_.set_reset_register(power_.reset_register());
     for (NicSettings const& nic : settings_.nics) {
         nics_.push_back(make_nic(nic, "nic" + std::to_string(nics_.size()), clock_));
@@ -85,16 +93,17 @@ Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settin
 }
 
 Expected<void, Error> Machine::assemble() {
-    BACKPLANE_TRY_VOID(engine_.set_tier(settings_.tier));
+    for (auto const& vcpu : vcpus_) BACKPLANE_TRY_VOID(vcpu->engine.set_tier(settings_.tier));
     for (MemoryRange const& range : ram_ranges(settings_.memory_bytes))
         BACKPLANE_TRY_VOID(memory_.add_ram(page_of(range.start), range.bytes / kPageBytes));
-    BACKPLANE_TRY_VOID(bus_.attach(LocalApic::kBase, LocalApic::kBytes, local_apic_));
+    BACKPLANE_TRY_VOID(bus_.attach(LocalApic::kBase, LocalApic::kBytes, apic_page_));
     BACKPLANE_TRY_VOID(bus_.attach(kIoApic, kIoApicBytes, io_apic_));
     BACKPLANE_TRY_VOID(bus_.attach_ports(kSerialPorts, kSerialPortCount, serial_));
     BACKPLANE_TRY_VOID(bus_.attach_ports(PciHost::kPorts, PciHost::kPortCount, pci_));
     BACKPLANE_TRY_VOID(bus_.attach(kPciEcam, kPciEcamBytes, pci_.ecam()));
     BACKPLANE_TRY_VOID(power_.attach(bus_));
     BACKPLANE_TRY_VOID(board_.attach(bus_, {.memory_bytes = settings_.memory_bytes,
+                                            .processor_count = cpu_count(),
                                             .has_debug_exit = settings_.has_debug_exit,
                                             .has_debug_console = settings_.has_debug_console,
                                             .has_fw_cfg = settings_.has_firmware}));
@@ -113,18 +122,20 @@ Expected<void, Error> Machine::boot(KernelImage const& kernel, ConstByteSpan ini
                                                        .initrd = initrd,
                                                        .command_line = command_line,
                                                        .memory_bytes = settings_.memory_bytes,
-                                                       .acpi = {.platform = settings_.acpi},
+                                                       .acpi = {.platform = settings_.acpi,
+                                                                .processor_count = cpu_count()},
                                                        .entry = entry},
                                                       memory_));
-    engine_.set_state(processor_state(state));
+    vcpus_.front()->engine.set_state(processor_state(state));
     return {};
 }
 
 Expected<void, Error> Machine::boot_firmware(std::string_view name, ConstByteSpan image) {
     BACKPLANE_TRY_VOID(check_firmware(name, image.size()));
     BACKPLANE_TRY_VOID(load_firmware(image, memory_));
-    describe_board(board_.fw_cfg(), settings_.memory_bytes, {.platform = settings_.acpi});
-    engine_.set_state(power_on_state());
+    describe_board(board_.fw_cfg(), settings_.memory_bytes,
+                   {.platform = settings_.acpi, .processor_count = cpu_count()});
+    vcpus_.front()->engine.set_state(power_on_state());
     return {};
 }
 
@@ -137,12 +148,12 @@ std::uint64_t Machine::quota_until(Ticks time) const {
 
 void Machine::rest_until(Ticks time) {
     idle_time_ = idle_time_ + (time - clock_.now());
-    engine_.skip_to(time);
+    running_engine().skip_to(time);
 }
 
 void Machine::steal_until(Ticks time) {
     stolen_time_ = stolen_time_ + (time - clock_.now());
-    engine_.skip_to(time);
+    running_engine().skip_to(time);
 }
 
 /// The instructions that its share allows up to a barrier.
@@ -152,17 +163,54 @@ std::uint64_t Machine::budget_until(Ticks barrier) const {
     return static_cast<std::uint64_t>(whole * settings_.share_ppm / (Uint128{1'000'000'000} * kWholeShare));
 }
 
+// --- turns (docs/design/smp.md) ---------------------------------------------------------------------------------------
+
+void Machine::switch_to(unsigned cpu) {
+    turn_left_ = kTurn;
+    if (cpu == current_) return;
+    current_ = cpu;
+    apic_page_.select(vcpus_[cpu]->local_apic);
+    running_engine().skip_to(clock_.now());  // what it executes from here on counts from here
+}
+
+/// Makes a processor with something to execute the current one. False: there is none.
+bool Machine::take_turn() {
+    for (auto const& vcpu : vcpus_) vcpu->engine.cpu().take_start_signals();
+    if (stepping_cpu_ && !vcpus_[*stepping_cpu_]->is_idle()) return switch_to(*stepping_cpu_), true;
+    if (turn_left_ != 0 && !vcpus_[current_]->is_idle()) return true;
+    for (unsigned i = 1; i <= cpu_count(); ++i) {
+        unsigned const next = (current_ + i) % cpu_count();
+        if (!vcpus_[next]->is_idle()) return switch_to(next), true;
+    }
+    return false;
+}
+
+bool Machine::others_wait() const {
+    for (unsigned i = 0; i < cpu_count(); ++i)
+        if (i != current_ && !vcpus_[i]->is_idle()) return true;
+    return false;
+}
+
+std::uint64_t Machine::quota(Ticks stop, std::uint64_t budget, bool shares) {
+    if (stepping_cpu_ == current_) return 1;
+    std::uint64_t const most = std::min(budget, quota_until(stop));
+    return shares ? std::min(most, turn_left_) : most;
+}
+
 void Machine::run_until(Ticks barrier) {
     std::uint64_t budget = clock_.now() < barrier ? budget_until(barrier) : 0;
     while (state_ == State::running && !held_ && clock_.now() < barrier) {
         clock_.fire_due();
         Ticks const stop = std::min(barrier, clock_.next_deadline());
-        if (engine_.is_idle()) {
+        if (!take_turn()) {
             rest_until(stop);
         } else if (budget == 0) {
             steal_until(barrier);
         } else if (stop > clock_.now()) {
-            VirtualizationEvent const event = engine_.run(stepping_ ? 1 : std::min(budget, quota_until(stop)));
+            bool const shares = others_wait();
+            running_engine().cpu().set_yields(shares);
+            VirtualizationEvent const event = running_engine().run(quota(stop, budget, shares));
+            turn_left_ -= std::min(turn_left_, event.instructions);
             if (settings_.share_ppm != kWholeShare) budget -= event.instructions;
             handle(event);
         }
@@ -172,9 +220,9 @@ void Machine::run_until(Ticks barrier) {
 
 void Machine::hold_if_stopped(VirtualizationEvent const& event) {
     bool const stopped = event.kind == VirtualizationEvent::Kind::debug_stop;
-    if (!stopped && !(stepping_ && event.instructions != 0)) return;
+    if (!stopped && !(stepping_cpu_ == current_ && event.instructions != 0)) return;
     held_ = true;
-    stop_ = stopped ? engine_.debug_stop() : DebugStop{.cause = DebugStop::Cause::step};
+    stop_ = stopped ? running_engine().debug_stop() : DebugStop{.cause = DebugStop::Cause::step};
 }
 
 void Machine::handle(VirtualizationEvent const& event) {
@@ -185,8 +233,11 @@ void Machine::handle(VirtualizationEvent const& event) {
         case VirtualizationEvent::Kind::quota_end:
             break;
         case VirtualizationEvent::Kind::halt:
-            if (engine_.is_idle() && (engine_.state().rflags & rflags::kInterrupt) == 0)
+            if (std::ranges::all_of(vcpus_, [](auto const& vcpu) { return vcpu->is_dead(); }))
                 stop("halted with interrupts disabled");
+            break;
+        case VirtualizationEvent::Kind::pause:
+            turn_left_ = 0;
             break;
         case VirtualizationEvent::Kind::device:
         case VirtualizationEvent::Kind::debug_stop:  // which may be the instruction that touched a device, too
@@ -220,12 +271,19 @@ bool Machine::press_power_button() {
 void Machine::stop(std::string cause) {
     state_ = State::crashed;
     cause_ = std::move(cause);
-    crash_rip_ = engine_.state().rip;
+    crash_rip_ = running_engine().state().rip;
+}
+
+std::uint64_t Machine::instructions() const {
+    std::uint64_t sum = 0;
+    for (auto const& vcpu : vcpus_) sum += vcpu->engine.instructions();
+    return sum;
 }
 
 Ticks Machine::next_event() const {
     if (state_ != State::running) return Ticks::never();
-    return engine_.is_idle() ? clock_.next_deadline() : clock_.now();
+    bool const is_idle = std::ranges::all_of(vcpus_, [](auto const& vcpu) { return vcpu->is_idle(); });
+    return is_idle ? clock_.next_deadline() : clock_.now();
 }
 
 }  // namespace backplane

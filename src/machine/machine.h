@@ -14,9 +14,8 @@
 #include "base/expected.h"
 #include "bus/bus.h"
 #include "clock/machine_clock.h"
-#include "clock/time_stamp_counter.h"
 #include "cpu/cpu_model.h"
-#include "cpu/trace_cache.h"
+#include "cpu/cpu_topology.h"
 #include "device/acpi/power_control.h"
 #include "device/block_port.h"
 #include "device/byte_port.h"
@@ -25,14 +24,14 @@
 #include "device/queue/queue_device.h"
 #include "device/uart/uart16550.h"
 #include "device/virtio/virtio_block.h"
-#include "engine/sim/sim_engine.h"
 #include "interrupt/apic_fabric.h"
+#include "interrupt/apic_page.h"
 #include "interrupt/io_apic.h"
-#include "interrupt/local_apic.h"
 #include "machine/boot_loader.h"
 #include "machine/board.h"
 #include "machine/kernel_image.h"
 #include "machine/share.h"
+#include "machine/vcpu.h"
 #include "memory/guest_memory.h"
 
 namespace backplane {
@@ -53,6 +52,7 @@ struct MachineSettings {
     std::uint64_t instructions_per_second;
     Tier tier{Tier::translator};
     CpuModel processor{widest_cpu_model()};
+    CpuTopology topology{};
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack
     std::vector<NicSettings> nics;
     std::vector<DiskSettings> disks{};
@@ -110,7 +110,11 @@ class Machine {
     [[nodiscard]] bool is_held() const { return held_; }
     void hold() { held_ = true, stop_ = {}; }
     /// Step: one instruction, without interrupts (a halted processor is first woken by one).
-    void resume(Resume how) { held_ = false, stepping_ = how == Resume::step; }
+    /// \param cpu  which one steps
+    void resume(Resume how, unsigned cpu = 0) {
+        held_ = false;
+        stepping_cpu_ = how == Resume::step ? std::optional{cpu} : std::nullopt;
+    }
     /// Why it is held.
     [[nodiscard]] DebugStop debug_stop() const { return stop_; }
     /// Called after each run of the engine with what ended it; null ends that.
@@ -120,7 +124,8 @@ class Machine {
     [[nodiscard]] Ticks idle_time() const { return idle_time_; }
     /// Time in which it would have executed more, but its share was used up (docs/design/quotas.md).
     [[nodiscard]] Ticks stolen_time() const { return stolen_time_; }
-    [[nodiscard]] std::uint64_t instructions() const { return engine_.instructions(); }
+    /// Executed by all processors.
+    [[nodiscard]] std::uint64_t instructions() const;
     [[nodiscard]] std::uint64_t unclaimed_accesses() const { return bus_.unclaimed_count(); }
 
     /// What the guest left at the debug exit, when that ended it.
@@ -137,13 +142,21 @@ class Machine {
     [[nodiscard]] VirtioBlock const& disk(std::size_t index) const { return *disks_[index]; }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
     [[nodiscard]] Bus& bus() { return bus_; }
-    [[nodiscard]] SimEngine& engine() { return engine_; }
-    [[nodiscard]] SimEngine const& engine() const { return engine_; }
+    [[nodiscard]] unsigned cpu_count() const { return static_cast<unsigned>(vcpus_.size()); }
+    /// Whose turn it is, or was last.
+    [[nodiscard]] unsigned current_cpu() const { return current_; }
+    [[nodiscard]] SimEngine& engine(unsigned cpu) { return vcpus_[cpu]->engine; }
+    [[nodiscard]] SimEngine const& engine(unsigned cpu) const { return vcpus_[cpu]->engine; }
 
   private:
     Machine(MachineSettings settings, FramePool& pool, ByteSink& console);
     [[nodiscard]] Expected<void, Error> assemble();
     [[nodiscard]] std::uint64_t quota_until(Ticks time) const;
+    [[nodiscard]] SimEngine& running_engine() { return vcpus_[current_]->engine; }
+    [[nodiscard]] bool take_turn();
+    [[nodiscard]] bool others_wait() const;
+    void switch_to(unsigned cpu);
+    [[nodiscard]] std::uint64_t quota(Ticks stop, std::uint64_t budget, bool shares);
     void handle(VirtualizationEvent const& event);
     void hold_if_stopped(VirtualizationEvent const& event);
     void take_power_event();
@@ -153,11 +166,11 @@ class Machine {
 
     MachineSettings settings_;
     MachineClock clock_;
-    TimeStampCounter tsc_;
     GuestMemory memory_;
     Bus bus_;
     ApicFabric fabric_;
-    LocalApic local_apic_;
+    ApicPage apic_page_;
+    std::vector<std::unique_ptr<Vcpu>> vcpus_;
     IoApic io_apic_;
     PowerControl power_;
     Board board_;
@@ -166,16 +179,16 @@ class Machine {
     std::vector<std::unique_ptr<NetworkCard>> nics_;
     std::vector<std::unique_ptr<VirtioBlock>> disks_;
     std::unique_ptr<QueueDevice> queue_;
-    TraceCache traces_;
-    SimEngine engine_;
 
+    unsigned current_{0};
+    std::uint64_t turn_left_{0};  ///< instructions
     State state_{State::running};
     std::string cause_;
     std::uint64_t crash_rip_{0};
     Ticks idle_time_{};
     Ticks stolen_time_{};
     bool held_{false};
-    bool stepping_{false};
+    std::optional<unsigned> stepping_cpu_;
     DebugStop stop_;
     std::function<void(VirtualizationEvent const&)> exit_hook_;
 };

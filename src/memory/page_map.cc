@@ -48,7 +48,7 @@ Shootdown PageMap::replace(GuestPage first, std::span<PageEntry const> entries) 
         std::size_t const end = std::min<std::size_t>(entries.size(), i + kLeafPages - (page.value() & (kLeafPages - 1)));
         for (; i < end; ++i, ++entry) {
             *entry = entries[i];
-            entry->has_code = false;
+            entry->has_code = is_code(address_of(page), kPageBytes);
         }
     }
     return {*this, first, entries.size()};
@@ -73,7 +73,12 @@ void PageMap::mark_code(GuestPage page) {
 }
 
 void PageMap::clear_code(GuestPage page) {
-    if (PageEntry* const entry = find(page)) entry->has_code = false;
+    PageEntry* const entry = find(page);
+    if (entry != nullptr && entry->has_code) entry->has_code = is_code(address_of(page), kPageBytes);
+}
+
+bool PageMap::is_code(GuestPhys start, std::uint64_t bytes) const {
+    return std::ranges::any_of(observers_, [&](TranslationObserver* observer) { return observer->covers(start, bytes); });
 }
 
 void PageMap::report_code_write(GuestPhys start, std::uint64_t bytes) {

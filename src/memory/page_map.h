@@ -47,6 +47,8 @@ class TranslationObserver {
     virtual void watch_stores(GuestPage page) = 0;
     /// Bytes of a page with has_code were written (by the processor or by a device).
     virtual void code_written(GuestPhys start, std::uint64_t bytes) = 0;
+    /// Whether code was made from bytes of [start, start + bytes), within one page. For caches of code.
+    [[nodiscard]] virtual bool covers(GuestPhys, std::uint64_t) const { return false; }
 };
 
 /// Whoever can make a copy-on-write page writable.
@@ -103,8 +105,10 @@ class PageMap {
 
     /// Notes that instructions of this page were decoded.
     void mark_code(GuestPage page);
-    /// The code made from this page is gone.
+    /// A cache has no code of this page any more; the mark goes when no other one has any (each processor has its own).
     void clear_code(GuestPage page);
+    /// Whether any cache has code made from bytes of [start, start + bytes), within one page.
+    [[nodiscard]] bool is_code(GuestPhys start, std::uint64_t bytes) const;
     /// To be called after a store into a page with has_code.
     void report_code_write(GuestPhys start, std::uint64_t bytes);
 

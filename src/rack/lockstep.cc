@@ -19,14 +19,9 @@ void compare(std::string& text, char const* name, std::uint64_t translated, std:
         text += fmt::format(" {}: translated {:#x}, interpreted {:#x};", name, translated, interpreted);
 }
 
-}  // namespace
-
-std::optional<std::string> find_difference(Machine const& translated, Machine const& interpreted) {
-    std::string text;
-    compare(text, "instructions", translated.instructions(), interpreted.instructions());
-    compare(text, "clock", translated.now().ns(), interpreted.now().ns());
-    CpuState const a = translated.engine().state();
-    CpuState const b = interpreted.engine().state();
+void compare_cpu(std::string& text, SimEngine const& translated, SimEngine const& interpreted) {
+    CpuState const a = translated.state();
+    CpuState const b = interpreted.state();
     compare(text, "rip", a.rip, b.rip);
     compare(text, "rflags", a.rflags, b.rflags);
     for (std::size_t i = 0; i < kGprNames.size(); ++i) compare(text, kGprNames[i], a.gpr[i], b.gpr[i]);
@@ -38,6 +33,16 @@ std::optional<std::string> find_difference(Machine const& translated, Machine co
     compare(text, "cr2", a.cr2, b.cr2);
     compare(text, "cr3", a.cr3, b.cr3);
     if (text.empty() && !(a == b)) text = " a segment, system or x87 register differs;";
+}
+
+}  // namespace
+
+std::optional<std::string> find_difference(Machine const& translated, Machine const& interpreted) {
+    std::string text;
+    compare(text, "instructions", translated.instructions(), interpreted.instructions());
+    compare(text, "clock", translated.now().ns(), interpreted.now().ns());
+    for (unsigned cpu = 0; cpu < translated.cpu_count(); ++cpu)
+        compare_cpu(text, translated.engine(cpu), interpreted.engine(cpu));
     if (text.empty()) return {};
     return fmt::format("at {} ns:{}", interpreted.now().ns(), text);
 }

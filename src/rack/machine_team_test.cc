@@ -31,13 +31,13 @@ struct Spinner {
                                               .share_ppm = share_ppm},
                                              pool, sink));
         EXPECT_TRUE(machine->memory().write(GuestPhys{0x10'0000}, std::as_bytes(std::span{kSpin})));
-        CpuState state = machine->engine().state();
+        CpuState state = machine->engine(0).state();
         state.rip = 0x10'0000;
         state.cr0 = cr0::kProtection | cr0::kExtensionType;
         for (Segment& segment : state.segments)
             segment = {.selector = 16, .limit = 0xffff'ffff, .type = 3, .code_or_data = true, .present = true, .big = true};
         state.segments[cs].type = 11;
-        machine->engine().set_state(state);
+        machine->engine(0).set_state(state);
     }
     Sink sink;
     std::unique_ptr<Machine> machine;
@@ -57,7 +57,7 @@ std::string outcome(unsigned threads, unsigned barriers) {
     for (unsigned i = 1; i <= barriers; ++i) team.run(machines, microseconds(100 * i));
     std::string text;
     for (auto const& spinner : spinners)
-        text += std::to_string(spinner->machine->instructions()) + ' ' + std::to_string(spinner->machine->engine().state().gpr[rcx]) +
+        text += std::to_string(spinner->machine->instructions()) + ' ' + std::to_string(spinner->machine->engine(0).state().gpr[rcx]) +
                 ' ' + std::to_string(spinner->machine->stolen_time().ns()) + ' ' + spinner->sink.text + '\n';
     EXPECT_EQ(team.counters().shared, threads == 1 ? 0 : barriers);
     return text;

@@ -235,6 +235,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .instructions_per_second = file.instructions_per_second,
                              .tier = file.tier,
                              .processor = file.processor.value_or(widest_cpu_model()),
+                             .topology = machine_file.topology,
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),
                              .nics = {},
                              .acpi = machine_file.acpi,
@@ -495,6 +496,10 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
     out.rip = machine.crash_rip();
     out.exit_status = machine.exit_status();
     out.instructions = machine.instructions();
+    for (unsigned cpu = 0; cpu < machine.cpu_count(); ++cpu) {
+        CpuCounters const& counters = machine.engine(cpu).cpu().counters();
+        out.cpus.push_back({machine.engine(cpu).instructions(), counters.interrupts, counters.exceptions});
+    }
     out.virtual_time = machine.now();
     out.idle_time = machine.idle_time();
     out.stolen_time = machine.stolen_time();

@@ -42,7 +42,7 @@ constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "q
 constexpr std::array<std::string_view, 10> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum", "name", "control", "threads"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr auto kProcessors = std::to_array(kCpuModelNames);
-constexpr std::array<std::string_view, 16> kMachineKeys{"memory", "cpus", "kernel", "firmware", "initrd", "cmdline",
+constexpr std::array<std::string_view, 17> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "nic", "disk",
                                                          "gdb", "gdb-wait", "weight", "cap"};
 constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
@@ -210,7 +210,7 @@ class Reader {
         machine.name = name;
         auto const memory = BACKPLANE_TRY(table.parsed_or_number("memory", parse_memory_size));
         machine.memory_bytes = memory.value_or(machine.memory_bytes);
-        BACKPLANE_TRY_VOID(check_cpus(table));
+        machine.topology = BACKPLANE_TRY(read_topology(table));
         BACKPLANE_TRY_VOID(read_images(table, machine));
         BACKPLANE_TRY_VOID(read_command_line(table, machine));
         auto const boot = BACKPLANE_TRY(table.word("boot", kBoots, {}));
@@ -241,10 +241,13 @@ class Reader {
         return {};
     }
 
-    Expected<void, Error> check_cpus(TomlTable const& machine) {
-        auto const cpus = BACKPLANE_TRY(machine.number("cpus", 1, 255));
-        if (cpus.value_or(1) == 1) return {};
-        return Unexpected{machine.error_at("cpus", fmt::format("{} is not built yet; expected 1", *cpus))};
+    Expected<CpuTopology, Error> read_topology(TomlTable const& machine) {
+        CpuTopology topology;
+        topology.cpus = static_cast<unsigned>(BACKPLANE_TRY(machine.number("cpus", 1, kMaxCpus)).value_or(1));
+        auto const threads = BACKPLANE_TRY(machine.number("threads-per-core", 1, 2));
+        topology.threads_per_core = static_cast<unsigned>(threads.value_or(1));
+        if (topology.cpus % topology.threads_per_core == 0) return topology;
+        return Unexpected{machine.error_at("threads-per-core", fmt::format("2, of {} cpus; expected an even number of cpus", topology.cpus))};
     }
 
     Expected<void, Error> read_images(TomlTable const& table, MachineFile& machine) {

@@ -23,6 +23,7 @@
 #include "rack/queue_file.h"
 #include "device/network_card.h"
 #include "cpu/cpu_model.h"
+#include "cpu/cpu_topology.h"
 #include "engine/tier.h"
 #include "host/disk_image.h"
 #include "host/nat_uplink.h"
@@ -86,13 +87,13 @@ struct DiskFile {
 struct MachineFile {
     std::string name;
     std::uint64_t memory_bytes{kDefaultMemoryBytes};
-    std::uint32_t cpu_count{1};
     std::filesystem::path kernel;                   ///< empty when there is a firmware
     std::optional<std::filesystem::path> firmware;  ///< a flat image; it finds out itself what to start
     std::optional<std::filesystem::path> initrd;
     std::string command_line{kDefaultCommandLine};
     BootProtocol boot{BootProtocol::automatic};
     AcpiPlatform acpi{AcpiPlatform::reduced};
+    CpuTopology topology{};
     bool has_debug_exit{false};
     bool has_debug_console{false};
     std::vector<NicFile> nics;

@@ -55,7 +55,8 @@ quantum = "50us"
 
 [machine.zeta]
 memory = "1G"
-cpus = 1
+cpus = 4
+threads-per-core = 2
 kernel = "vmlinuz"
 initrd = "initrd.img"
 cmdline = "console=ttyS0 quiet"
@@ -93,7 +94,8 @@ TEST_F(RackFileTest, ReadsEveryKey) {
     MachineFile const& zeta = rack->machines[0];
     EXPECT_EQ(zeta.name, "zeta") << "machines come in the order of the file";
     EXPECT_EQ(zeta.memory_bytes, std::uint64_t{1} << 30);
-    EXPECT_EQ(zeta.cpu_count, 1U);
+    EXPECT_EQ(zeta.topology.cpus, 4U);
+    EXPECT_EQ(zeta.topology.threads_per_core, 2U);
     EXPECT_EQ(zeta.kernel, in_folder("vmlinuz"));
     EXPECT_EQ(zeta.initrd, in_folder("initrd.img"));
     EXPECT_EQ(zeta.command_line, "console=ttyS0 quiet");
@@ -269,7 +271,7 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nsede = 1\n",
      "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, processor, time, seed, ips, quantum, name, control, threads; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
-     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic, disk, gdb, gdb-wait, weight, cap; did "
+     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, threads-per-core, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic, disk, gdb, gdb-wait, weight, cap; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
      "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, uplink, peer, mac, group; did you mean \"mac\"?"},
@@ -281,7 +283,9 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nengine = \"kvm\"\n", "r.toml:2:10: rack.engine: \"kvm\" is not built yet; expected \"sim\""},
     {"[rack]\nengine = \"auto\"\n", "r.toml:2:10: rack.engine: \"auto\" is not built yet; expected \"sim\""},
     {"[rack]\ntime = \"real\"\n", "r.toml:2:8: rack.time: \"real\" is not built yet; expected \"virtual\""},
-    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 2\n", "r.toml:3:8: machine.a.cpus: 2 is not built yet; expected 1"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 3\nthreads-per-core = 2\n",
+     "r.toml:4:20: machine.a.threads-per-core: 2, of 3 cpus; expected an even number of cpus"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 17\n", "r.toml:3:8: machine.a.cpus: 17; expected 1 to 16"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmodel = \"ne2000\"\n[link.l]\n",
      "r.toml:5:9: machine.a.nic[0].model: \"ne2000\"; expected \"e1000\" or \"virtio-net\""},
     // Ways out, and who is coupled with whom
@@ -386,7 +390,7 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nquantum = \"2s\"\n", "r.toml:2:11: rack.quantum: \"2s\"; expected \"1us\" to \"1s\""},
     {"[rack]\nquantum = \"fast\"\n",
      "r.toml:2:11: rack.quantum: \"fast\"; expected a time such as \"10ms\" (ns, us, ms or s), at most 3600s"},
-    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 0\n", "r.toml:3:8: machine.a.cpus: 0; expected 1 to 255"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ncpus = 0\n", "r.toml:3:8: machine.a.cpus: 0; expected 1 to 16"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"0\"\n",
      "r.toml:3:10: machine.a.memory: \"0\"; expected a size such as \"256M\" or \"1G\", 16M to 512G"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nmemory = \"3 bananas\"\n",

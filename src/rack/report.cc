@@ -94,6 +94,22 @@ std::string machine_table(RackReport const& report) {
     return table.text();
 }
 
+/// Of the machines with several: empty without any.
+std::string cpu_table(RackReport const& report) {
+    Table table{{{"processor", Align::left}, {"instructions", Align::right}, {"interrupts", Align::right}, {"exceptions", Align::right}}};
+    bool has_rows = false;
+    for (MachineReport const& machine : report.machines) {
+        if (machine.cpus.size() < 2) continue;
+        has_rows = true;
+        for (std::size_t i = 0; i < machine.cpus.size(); ++i) {
+            CpuReport const& cpu = machine.cpus[i];
+            table.add({fmt::format("{}.cpu{}", machine.name, i), fmt::to_string(cpu.instructions), fmt::to_string(cpu.interrupts),
+                       fmt::to_string(cpu.exceptions)});
+        }
+    }
+    return has_rows ? fmt::format("\n{}", table.text()) : std::string{};
+}
+
 std::string nic_table(RackReport const& report) {
     Table table{{{"nic", Align::left},
                  {"mac", Align::left},
@@ -246,6 +262,9 @@ Json machine_json(MachineReport const& machine) {
     json["stolen_ns"] = machine.stolen_time.ns();
     json["idle_share"] = rounded(share(machine.idle_time.ns(), machine.virtual_time.ns()));
     json["unclaimed_accesses"] = machine.unclaimed_accesses;
+    json["cpus"] = Json::array();
+    for (CpuReport const& cpu : machine.cpus)
+        json["cpus"].push_back({{"instructions", cpu.instructions}, {"interrupts", cpu.interrupts}, {"exceptions", cpu.exceptions}});
     json["nics"] = Json::array();
     for (NicReport const& nic : machine.nics) json["nics"].push_back(nic_json(nic));
     return json;
@@ -352,7 +371,7 @@ std::string human_report(RackReport const& report) {
         fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, trace {:016x}, {}\n\n",
                     ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed, report.trace_hash,
                     report.is_repeatable ? "repeatable" : "not repeatable (input from outside, or a disk that is written in place)");
-    text += machine_table(report) + nic_table(report) + link_table(report) + link_notes(report) +
+    text += machine_table(report) + cpu_table(report) + nic_table(report) + link_table(report) + link_notes(report) +
             queue_table(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB{}\n", seconds(report.host.wall_ns),
                         seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20, thread_note(report));

@@ -39,13 +39,21 @@ struct NicReport {
     std::uint64_t received_bytes{0};
 };
 
+/// One processor of a machine.
+struct CpuReport {
+    std::uint64_t instructions{0};
+    std::uint64_t interrupts{0};  ///< delivered
+    std::uint64_t exceptions{0};
+};
+
 struct MachineReport {
     std::string name;
     MachineState state{MachineState::running};
     std::string cause;     ///< of a crash: one line, such as "triple fault"
     std::uint64_t rip{0};  ///< of a crash
     std::optional<std::uint8_t> exit_status;  ///< left at the debug exit, which powered it off
-    std::uint64_t instructions{0};
+    std::uint64_t instructions{0};  ///< of all processors
+    std::vector<CpuReport> cpus{};
     Ticks virtual_time{};                 ///< on its own clock when it stopped
     Ticks stolen_time{};                  ///< of that, without instructions because its share was used up
     Ticks idle_time{};                    ///< of that, spent halted

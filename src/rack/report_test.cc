@@ -18,6 +18,7 @@ RackReport example() {
     alpha.name = "alpha";
     alpha.state = MachineState::powered_off;
     alpha.instructions = 1'500'000'000;
+    alpha.cpus = {{1'000'000'000, 7, 1}, {500'000'000, 3, 0}};
     alpha.virtual_time = milliseconds(2500);
     alpha.idle_time = milliseconds(1000);
     alpha.stolen_time = milliseconds(50);
@@ -74,6 +75,10 @@ machine  instructions  virtual s  idle %  stolen %  unclaimed  state
 alpha      1500000000   2.500000   40.00      2.00          3  powered off
 beta                0   0.000000    0.00      0.00          0  crashed: triple fault\x1b]0;" at rip 0xffffffff81000123
 
+processor   instructions  interrupts  exceptions
+alpha.cpu0    1000000000           7           1
+alpha.cpu1     500000000           3           0
+
 nic         mac                link  tail moves  head moves  rx interrupts  tx-complete interrupts  sent  received
 alpha.nic0  02:00:00:00:00:01  lan           10          20              5                       9    12        20
 
@@ -112,6 +117,18 @@ TEST(Report, ForPrograms) {
       "stolen_ns": 50000000,
       "idle_share": 0.4,
       "unclaimed_accesses": 3,
+      "cpus": [
+        {
+          "instructions": 1000000000,
+          "interrupts": 7,
+          "exceptions": 1
+        },
+        {
+          "instructions": 500000000,
+          "interrupts": 3,
+          "exceptions": 0
+        }
+      ],
       "nics": [
         {
           "name": "nic0",
@@ -140,6 +157,7 @@ TEST(Report, ForPrograms) {
       "stolen_ns": 0,
       "idle_share": 0.0,
       "unclaimed_accesses": 0,
+      "cpus": [],
       "nics": []
     }
   ],

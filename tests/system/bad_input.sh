@@ -71,6 +71,6 @@ mac = \"02:00:00:00:00:01\"
 racks 'engine' <<<"$good
 [rack]
 engine = \"warp\""
-racks 'not built' <<<"$good
-cpus = 4"
+racks 'expected 1 to 16' <<<"$good
+cpus = 17"
 echo "all refused as they should be"

@@ -117,6 +117,35 @@ wait $machine || { cat boot.err; die "exit code $? after detaching"; }
 instructions() { grep -aoE '[0-9]+ instructions' "$1"; }
 [ -n "$(instructions plain.err)" ] && [ "$(instructions plain.err)" = "$(instructions boot.err)" ] || { cat plain.err boot.err; die "a debugger changes the run"; }
 
+# Two processors are two threads, each with registers of its own; a step moves only the one it is for.
+mkfifo more-keys
+boot bp.role=shell --cpus 2 <more-keys >console 2>boot.err &
+machine=$!
+exec 3>more-keys
+wait_for console '@@INIT role=shell'
+cat >two.gdb <<'END'
+info threads
+hbreak *$lstar
+shell echo "echo typed" >more-keys
+continue
+set $here = $_thread
+eval "thread %d", 3 - $here
+set $other_rip = $rip
+set $other_gs = $gs_base | $k_gs_base
+eval "thread %d", $here
+printf "own data %d\n", ($gs_base | $k_gs_base) != $other_gs
+stepi
+printf "stepped thread %d by %d\n", $_thread == $here, $rip - $lstar
+eval "thread %d", 3 - $here
+printf "the other stands %d\n", $rip == $other_rip
+detach
+END
+debug -x two.gdb >two.out 2>&1 || { cat two.out; die "gdb failed"; }
+for line in 'machine CPU 0' 'machine CPU 1' 'own data 1' 'stepped thread 1 by 3' 'the other stands 1'; do expect_line two.out "$line"; done
+echo exit >&3
+exec 3>&-
+wait $machine || { cat console boot.err; die "exit code $? after detaching"; }
+
 # A crash is shown before it is over.
 python3 "$tests/tiny_kernel.py" triple 90900f0b # nop, nop, and ud2 without an interrupt table
 "$backplane" boot --kernel triple --memory 32M --gdb ./gdb.socket --gdb-wait --timeout 60 </dev/null >console 2>boot.err &

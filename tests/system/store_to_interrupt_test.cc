@@ -89,9 +89,9 @@ class BareMachine {
         state.idtr = {kIdt, 4095};
         state.gpr[rsp] = kStack;
         state.gpr[rbx] = register_address;
-        machine->engine().set_state(state);
+        machine->engine(0).set_state(state);
     }
-    [[nodiscard]] CpuCounters const& cpu() const { return machine->engine().cpu().counters(); }
+    [[nodiscard]] CpuCounters const& cpu() const { return machine->engine(0).cpu().counters(); }
 
   private:
     void enable_bus_master() {
@@ -170,7 +170,7 @@ class StoreToInterrupt : public testing::Test {
                 .frames = link.report().frames,
                 .landed_byte = receiver.get<std::uint8_t>(kBuffer + kFrameBytes - 1),
                 .head_moves = receiver.machine->nic(0).counters().head_moves,
-                .interrupt_waits = receiver.machine->engine().cpu().has_wake_event(),
+                .interrupt_waits = receiver.machine->engine(0).cpu().has_wake_event(),
                 .mark = receiver.get(kMark)};
     }
     /// The hops since `before`, in the order of the path.

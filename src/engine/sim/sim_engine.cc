@@ -9,6 +9,7 @@ VirtualizationEvent SimEngine::run(std::uint64_t quota) {
     using Kind = VirtualizationEvent::Kind;
     switch (result.reason) {
         case Leave::halt: return {Kind::halt, result.executed};
+        case Leave::pause: return {Kind::pause, result.executed};
         case Leave::device: return {Kind::device, result.executed};
         case Leave::debug: return {Kind::debug_stop, result.executed};
         case Leave::shutdown: return {Kind::shutdown, result.executed, cpu_.shutdown_cause()};
