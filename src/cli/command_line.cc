@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 9> kControls{"pause", "resume", "step", "
                                                      "stats", "console", "cut", "heal"};
 constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
-    "--boot", "--debug-console", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
+    "--boot", "--debug-console", "--hpet", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
     "--trace-exits", "--trace-limit", "--threads", "--json", "--cpus", "--threads-per-core"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
@@ -58,7 +58,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
     std::string trace_instructions, trace_exits, trace_limit, threads, control, argument;
-    bool debug_exit{false}, debug_console{false}, verify{false}, gdb_wait{false}, json{false};
+    bool debug_exit{false}, debug_console{false}, hpet{false}, verify{false}, gdb_wait{false}, json{false};
     std::vector<std::string> disks;
     bool read_only{false}, snapshot{false};
     CpuTopology topology;
@@ -103,6 +103,7 @@ void add_commands(CLI::App& app, Words& words) {
         ->type_name("KIND");
     boot->add_flag("--debug-exit", words.debug_exit, "a write of N to port 0xF4 ends the run with exit code (N << 1) | 1");
     boot->add_flag("--debug-console", words.debug_console, "what is written to port 0x402 (by firmware) goes to the console");
+    boot->add_flag("--hpet", words.hpet, "the machine has a high precision event timer (Linux asks --acpi full for it)");
     boot->add_option("--gdb", words.gdb, "let GDB connect to this port of this host, or this socket")->type_name("PORT|PATH");
     boot->add_flag("--gdb-wait", words.gdb_wait, "execute nothing before GDB lets the machine go");
     add_run_options(*boot, words);
@@ -204,6 +205,7 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
     }
     BACKPLANE_TRY_VOID(boot_disks(words, machine));
     machine.has_debug_exit = words.debug_exit;
+    machine.has_hpet = words.hpet;
     machine.has_debug_console = words.debug_console;
     machine.waits_for_gdb = words.gdb_wait;
     if (words.gdb_wait && boot.count("--gdb") == 0) return Unexpected{bad_input("--gdb-wait: expected --gdb as well")};

@@ -55,6 +55,7 @@ TEST(CommandLine, BootPlatform) {
     auto const plain = parse({"boot", "--kernel", "k"});
     EXPECT_EQ(std::get<BootCommand>(*plain).machine.acpi, AcpiPlatform::reduced);
     EXPECT_FALSE(std::get<BootCommand>(*plain).machine.has_debug_exit);
+    EXPECT_FALSE(std::get<BootCommand>(*plain).machine.has_hpet);
     auto const debugged = parse({"boot", "--kernel", "k", "--gdb", ":1", "--gdb-wait", "--trace-exits", "x", "--trace-limit", "1M"});
     ASSERT_TRUE(debugged);
     EXPECT_EQ(std::get<BootCommand>(*debugged).machine.gdb, ":1");
@@ -65,10 +66,11 @@ TEST(CommandLine, BootPlatform) {
     EXPECT_FALSE(parse({"boot", "--kernel", "k", "--gdb-wait"}));
     EXPECT_FALSE(parse({"boot", "--kernel", "k", "--gdb", "x"}));
     EXPECT_FALSE(parse({"boot", "--kernel", "k", "--trace-limit", "0"}));
-    auto const command = parse({"boot", "--kernel", "k", "--acpi", "full", "--debug-exit"});
+    auto const command = parse({"boot", "--kernel", "k", "--acpi", "full", "--debug-exit", "--hpet"});
     ASSERT_TRUE(command) << command.error().message;
     EXPECT_EQ(std::get<BootCommand>(*command).machine.acpi, AcpiPlatform::full);
     EXPECT_TRUE(std::get<BootCommand>(*command).machine.has_debug_exit);
+    EXPECT_TRUE(std::get<BootCommand>(*command).machine.has_hpet);
 }
 
 TEST(CommandLine, AppendMayNameItsOwnConsole) {

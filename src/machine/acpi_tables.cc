@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "device/acpi/pm_registers.h"
+#include "device/hpet/hpet.h"
 #include "device/keyboard/keyboard_controller.h"
 #include "device/pci/host.h"
 #include "device/rtc/cmos_clock.h"
@@ -215,6 +216,21 @@ Table make_mcfg() {
     return make_table("MCFG", 1, contents);
 }
 
+// [HPET] 3.2.4.
+Table make_hpet() {
+    constexpr std::array<std::uint8_t, 4> kSystemMemory{0, 64, 0, 0};
+    constexpr std::uint16_t kLeastTicks = 128;  // of a periodic comparator without lost interrupts
+    constexpr std::uint8_t kPageIsItsOwn = 1;
+    Table contents;
+    append_object(contents, Hpet::kBlockId);
+    append_object(contents, kSystemMemory);
+    append_object(contents, kHpet.value());
+    append_object(contents, std::uint8_t{0});  // its number
+    append_object(contents, kLeastTicks);
+    append_object(contents, kPageIsItsOwn);
+    return make_table("HPET", 1, contents);
+}
+
 // [ACPI65] 5.2.12.2, 5.2.12.3, 5.2.12.7: the structures of the MADT that we have.
 #pragma pack(push, 1)
 struct MadtHead {
@@ -339,6 +355,12 @@ aml::Code make_legacy_devices() {
     });
 }
 
+aml::Code make_hpet_device() {
+    return aml::device("HPET", {aml::name("_HID", aml::eisa_id("PNP0103")),
+                                aml::name("_CRS", aml::resource_template({aml::fixed_memory(
+                                                      static_cast<std::uint32_t>(kHpet.value()), Hpet::kBytes)}))});
+}
+
 Table make_dsdt(AcpiSettings const& settings) {
     constexpr std::uint8_t kRevision = 2;  // integers have 64 bits
     // 7.4.2.6; without PM1b registers, the second value is the first's copy.
@@ -346,6 +368,7 @@ Table make_dsdt(AcpiSettings const& settings) {
     aml::Code const off = aml::package({aml::integer(type), aml::integer(type), aml::integer(0), aml::integer(0)});
     aml::Code devices = aml::join({make_pci_root(), make_serial_port()});
     if (settings.platform == AcpiPlatform::full) devices = aml::join({devices, make_legacy_devices()});
+    if (settings.has_hpet) devices = aml::join({devices, make_hpet_device()});
     return make_table("DSDT", kRevision, aml::join({aml::name("\\_S5", off), aml::scope("\\_SB", {devices})}));
 }
 
@@ -367,6 +390,7 @@ std::vector<std::byte> make_acpi_tables(AcpiSettings const& settings, GuestPhys 
     if (is_full) places.facs = place(make_facs());  // 5.2.10: on a boundary of 64 bytes
     std::vector<GuestPhys> listed{place(make_fadt(settings, places)), place(make_madt(settings))};
     if (is_full) listed.push_back(place(make_mcfg()));
+    if (settings.has_hpet) listed.push_back(place(make_hpet()));
     GuestPhys const xsdt = place(make_xsdt(listed));
     std::ranges::copy(make_rsdp(xsdt), image.begin());
     check(image.size() <= kAcpiTablesBytes, "the ACPI tables fit into their range");

@@ -4,12 +4,12 @@
 //
 // State:    stable
 // Features: processors, I/O APIC, PCI root with windows and interrupt routing, COM1, power off (\_S5), reset; full: PM1
-//           registers, PM timer, power button, interrupt overrides, 8042, clock, 8254, ECAM
+//           registers, PM timer, HPET if the machine has it, power button, interrupt overrides, 8042, clock, 8254, ECAM
 // Missing:  power button of the reduced platform (wants a Generic Event Device), processor objects in the namespace,
 // sleep
 //           states but S5, PCI interrupts by way of the 8259
-// Differs from the hardware: the reduced tables are silent about devices that are there; no HPET
-// Source:   [ACPI65] chapters 4.1, 5.2, 6.2.13 and 20
+// Differs from the hardware: the reduced tables are silent about devices that are there
+// Source:   [ACPI65] chapters 4.1, 5.2, 6.2.13 and 20; [HPET] 3.2.4
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,7 @@ enum class AcpiPlatform : std::uint8_t { reduced, full };
 struct AcpiSettings {
     AcpiPlatform platform{AcpiPlatform::reduced};
     bool has_vga{false};
+    bool has_hpet{false};
     unsigned processor_count{1};  ///< 1 to kMaxProcessors; processor n has APIC identifier n
     PortNumber sleep_control{kSleepControlPort};
     PortNumber sleep_status{kSleepStatusPort};

@@ -152,6 +152,19 @@ TEST(AcpiTables, McfgNamesTheMemoryMappedConfigurationSpace) {
     EXPECT_EQ(load<std::uint64_t>(mcfg, 52), 0U);
 }
 
+// [HPET] 3.2.4.
+TEST(AcpiTables, HpetIsListedWhenThereIsOne) {
+    AcpiSettings settings = full_settings();
+    settings.has_hpet = true;
+    Tables const tables{settings};
+    ConstByteSpan const hpet = tables.listed(3);
+    ASSERT_EQ(text(hpet, 0, 4), "HPET");
+    EXPECT_EQ(hpet.size(), 56U);
+    EXPECT_EQ(sum(hpet), 0U);
+    EXPECT_EQ(load<std::uint32_t>(hpet, 36), 0x8086'A201U);
+    EXPECT_EQ(load<std::uint64_t>(hpet, 44), 0xFED0'0000U);
+}
+
 TEST(AcpiTables, MadtListsProcessorsAndIoApic) {
     Tables const tables;
     ConstByteSpan const madt = tables.madt();

@@ -39,16 +39,18 @@ void IsaInterrupts::set_level(unsigned number, bool asserted) {
     io_apic_.set_level(number == kTimerInterrupt ? kTimerInput : number, asserted);
 }
 
-Board::Board(MachineClock& clock, LocalApic& local_apic, IoApic& io_apic, PowerControl& power, ByteSink& debug_sink)
-    : isa_{pics_, io_apic},
-      pit_{clock, isa_line(kTimerInterrupt)},
-      clock_{clock, isa_line(kClockInterrupt)},
-      keyboard_{isa_line(kKeyboardInterrupt), power},
-      pm_{clock, isa_line(kAcpiInterrupt), power},
-      debug_exit_{power},
-      debug_console_{debug_sink} {
-    pics_.set_listener([&local_apic] { local_apic.lint0_changed(); });
-    local_apic.connect_lint0(pics_);
+Board::Board(Wiring const& wiring)
+    : isa_{pics_, wiring.io_apic},
+      timer_lines_{isa_},
+      pit_{wiring.clock, InterruptLine{timer_lines_, kTimerInterrupt}},
+      clock_{wiring.clock, InterruptLine{timer_lines_, kClockInterrupt}},
+      hpet_{wiring.clock, timer_lines_, wiring.io_apic, wiring.fabric},
+      keyboard_{isa_line(kKeyboardInterrupt), wiring.power},
+      pm_{wiring.clock, isa_line(kAcpiInterrupt), wiring.power},
+      debug_exit_{wiring.power},
+      debug_console_{wiring.debug_sink} {
+    pics_.set_listener([&apic = wiring.local_apic] { apic.lint0_changed(); });
+    wiring.local_apic.connect_lint0(pics_);
 }
 
 Expected<void, Error> Board::attach(Bus& bus, BoardOptions const& options) {
@@ -59,6 +61,7 @@ Expected<void, Error> Board::attach(Bus& bus, BoardOptions const& options) {
     BACKPLANE_TRY_VOID(bus.attach_ports(CmosClock::kPorts, CmosClock::kPortCount, clock_));
     BACKPLANE_TRY_VOID(keyboard_.attach(bus));
     BACKPLANE_TRY_VOID(pm_.attach(bus));
+    if (options.has_hpet) BACKPLANE_TRY_VOID(bus.attach(kHpet, Hpet::kBytes, hpet_));
     if (options.has_debug_console) BACKPLANE_TRY_VOID(bus.attach_ports(DebugConsole::kPort, 1, debug_console_));
     if (options.has_fw_cfg) BACKPLANE_TRY_VOID(fw_cfg_.attach(bus));
     if (!options.has_debug_exit) return {};

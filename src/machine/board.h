@@ -13,9 +13,11 @@
 #include "device/byte_port.h"
 #include "device/debug/debug_ports.h"
 #include "device/fw_cfg/fw_cfg.h"
+#include "device/hpet/hpet.h"
 #include "device/keyboard/keyboard_controller.h"
 #include "device/pit/pit8254.h"
 #include "device/rtc/cmos_clock.h"
+#include "interrupt/apic_fabric.h"
 #include "interrupt/io_apic.h"
 #include "interrupt/local_apic.h"
 #include "interrupt/pic8259.h"
@@ -39,12 +41,22 @@ struct BoardOptions {
     bool has_debug_exit;
     bool has_debug_console;
     bool has_fw_cfg;
+    bool has_hpet;
 };
 
 class Board {
   public:
-    /// `local_apic` is the bootstrap processor's; `debug_sink` gets what firmware prints at its debug port.
-    Board(MachineClock& clock, LocalApic& local_apic, IoApic& io_apic, PowerControl& power, ByteSink& debug_sink);
+    /// The parts of the machine that the board is wired to. `local_apic` is the bootstrap processor's; `debug_sink` gets
+    /// what firmware prints at its debug port.
+    struct Wiring {
+        MachineClock& clock;
+        LocalApic& local_apic;
+        IoApic& io_apic;
+        ApicFabric& fabric;
+        PowerControl& power;
+        ByteSink& debug_sink;
+    };
+    explicit Board(Wiring const& wiring);
     Board(Board const&) = delete;
     Board& operator=(Board const&) = delete;
 
@@ -60,8 +72,10 @@ class Board {
   private:
     PicPair pics_;
     IsaInterrupts isa_;
+    LegacyTimerLines timer_lines_;
     Pit8254 pit_;
     CmosClock clock_;
+    Hpet hpet_;
     KeyboardController keyboard_;
     PmRegisters pm_;
     DebugExit debug_exit_;

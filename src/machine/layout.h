@@ -6,6 +6,7 @@
 //   0x0010'0000  RAM                 up to 3 GiB
 //   0xC000'0000  PCI window, 32 bit  BARs of devices
 //   0xFEC0'0000  I/O APIC
+//   0xFED0'0000  HPET, if asked for
 //   0xFEE0'0000  local APICs
 //   0xFEF0'0000  PCI configuration (ECAM)
 //   0x1'0000'0000 RAM                what did not fit below 3 GiB
@@ -43,6 +44,7 @@ inline constexpr GuestPhys kPciEcam{0xFEF0'0000};                // bus 0: PciHo
 inline constexpr std::uint64_t kPciEcamBytes = 0x10'0000;
 inline constexpr GuestPhys kIoApic{0xFEC0'0000};                 // [82093AA] 3.0
 inline constexpr std::uint64_t kIoApicBytes = 0x1000;
+inline constexpr GuestPhys kHpet{0xFED0'0000};  // [HPET] 3.2.4 gives it away; chipsets have it here
 inline constexpr GuestPhys kLocalApic{0xFEE0'0000};  // [SDM3A] "Local APIC Status and Location"
 inline constexpr std::uint64_t kLocalApicBytes = 0x1000;
 /// The upper half of the 39-bit guest-physical space (PageMap::kAddressBits) is left to large BARs.

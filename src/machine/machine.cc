@@ -69,7 +69,7 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
       bus_{memory_},
       vcpus_{make_vcpus(settings_, bus_, clock_, fabric_)},
       io_apic_{fabric_},
-      board_{clock_, vcpus_.front()->local_apic, io_apic_, power_, console},
+      board_{{clock_, vcpus_.front()->local_apic, io_apic_, fabric_, power_, console}},
       serial_{console, board_.isa_line(kSerialInterrupt)},
       pci_{bus_, io_apic_, &fabric_} {
     apic_page_.select(vcpus_.front()->local_apic);
@@ -106,7 +106,8 @@ Expected<void, Error> Machine::assemble() {
                                             .processor_count = cpu_count(),
                                             .has_debug_exit = settings_.has_debug_exit,
                                             .has_debug_console = settings_.has_debug_console,
-                                            .has_fw_cfg = settings_.has_firmware}));
+                                            .has_fw_cfg = settings_.has_firmware,
+                                            .has_hpet = settings_.has_hpet}));
     for (unsigned i = 0; i < nics_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstNicSlot + i, nics_[i]->function()));
     for (unsigned i = 0; i < disks_.size(); ++i) BACKPLANE_TRY_VOID(pci_.plug(kFirstDiskSlot + i, *disks_[i]));
     if (settings_.queue) {
@@ -122,7 +123,7 @@ Expected<void, Error> Machine::boot(KernelImage const& kernel, ConstByteSpan ini
                                                        .initrd = initrd,
                                                        .command_line = command_line,
                                                        .memory_bytes = settings_.memory_bytes,
-                                                       .acpi = {.platform = settings_.acpi,
+                                                       .acpi = {.platform = settings_.acpi, .has_hpet = settings_.has_hpet,
                                                                 .processor_count = cpu_count()},
                                                        .entry = entry},
                                                       memory_));
@@ -134,7 +135,7 @@ Expected<void, Error> Machine::boot_firmware(std::string_view name, ConstByteSpa
     BACKPLANE_TRY_VOID(check_firmware(name, image.size()));
     BACKPLANE_TRY_VOID(load_firmware(image, memory_));
     describe_board(board_.fw_cfg(), settings_.memory_bytes,
-                   {.platform = settings_.acpi, .processor_count = cpu_count()});
+                   {.platform = settings_.acpi, .has_hpet = settings_.has_hpet, .processor_count = cpu_count()});
     vcpus_.front()->engine.set_state(power_on_state());
     return {};
 }

@@ -61,6 +61,7 @@ struct MachineSettings {
     std::uint32_t share_ppm{kWholeShare};  ///< of each quantum's instructions, in millionths
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
     bool has_debug_console{false};  ///< what is written to port 0x402 goes to the console
+    bool has_hpet{false};
     bool has_firmware{false};    ///< starts with boot_firmware() and gets the devices that firmware asks
 };
 

@@ -242,6 +242,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .share_ppm = file.share_of(machine_file),
                              .has_debug_exit = machine_file.has_debug_exit,
                              .has_debug_console = machine_file.has_debug_console,
+                             .has_hpet = machine_file.has_hpet,
                              .has_firmware = machine_file.firmware.has_value()};
     for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
     for (DiskFile const& disk : machine_file.disks) {

@@ -42,8 +42,8 @@ constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "q
 constexpr std::array<std::string_view, 10> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum", "name", "control", "threads"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr auto kProcessors = std::to_array(kCpuModelNames);
-constexpr std::array<std::string_view, 17> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
-                                                         "boot", "acpi", "debug-exit", "debug-console", "nic", "disk",
+constexpr std::array<std::string_view, 18> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
+                                                         "boot", "acpi", "debug-exit", "debug-console", "hpet", "nic", "disk",
                                                          "gdb", "gdb-wait", "weight", "cap"};
 constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
 
@@ -218,6 +218,7 @@ class Reader {
         if (BACKPLANE_TRY(table.word("acpi", kAcpis, {})) == "full") machine.acpi = AcpiPlatform::full;
         machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
         machine.has_debug_console = BACKPLANE_TRY(table.truth("debug-console")).value_or(false);
+        machine.has_hpet = BACKPLANE_TRY(table.truth("hpet")).value_or(false);
         auto const weight = BACKPLANE_TRY(table.number("weight", 1, kMaxWeight));
         machine.weight = static_cast<std::uint32_t>(weight.value_or(0));
         machine.cap_ppm = BACKPLANE_TRY(table.parsed("cap", parse_cap)).value_or(machine.cap_ppm);

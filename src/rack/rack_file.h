@@ -96,6 +96,7 @@ struct MachineFile {
     CpuTopology topology{};
     bool has_debug_exit{false};
     bool has_debug_console{false};
+    bool has_hpet{false};
     std::vector<NicFile> nics;
     std::vector<DiskFile> disks;
     /// Where a debugger can connect (host/stream_listener.h); none: nowhere.

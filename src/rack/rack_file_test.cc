@@ -271,7 +271,7 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nsede = 1\n",
      "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, processor, time, seed, ips, quantum, name, control, threads; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
-     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, threads-per-core, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, nic, disk, gdb, gdb-wait, weight, cap; did "
+     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, threads-per-core, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, hpet, nic, disk, gdb, gdb-wait, weight, cap; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
      "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, uplink, peer, mac, group; did you mean \"mac\"?"},

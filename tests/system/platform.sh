@@ -15,6 +15,14 @@ expect_line out 'AT Translated Set 2 keyboard'
 expect_line out '@@OFF '
 if grep -aqE 'ACPI (BIOS )?(Error|Warning)' out; then die "the kernel complains about the tables"; fi
 
+# The HPET: it counts time, and interrupts in place of the 8254 and the clock.
+expect_exit 0 boot --hpet --append "panic=-1 bp.role=off clocksource=hpet"
+expect_line out 'hpet0: 3 comparators, 64-bit 100.000000 MHz counter'
+expect_line out 'clocksource: Switched to clocksource hpet'
+expect_line out 'rtc_cmos .* hpet irqs'
+expect_line out '@@OFF '
+if grep -aqE 'ACPI (BIOS )?(Error|Warning)' out; then die "the kernel complains about the tables"; fi
+
 # Interrupts by the 8259s, through LINT0 and then without any APIC, where the 8254 is the only timer.
 expect_exit 0 boot --append "panic=-1 bp.role=off noapic"
 expect_line out '@@OFF '
