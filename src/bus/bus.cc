@@ -84,8 +84,8 @@ std::uint64_t Bus::access(BusAccess::Space space, BusAccess::Direction direction
     } else {
         hit.bank->write(hit.offset, width, value & ones(width));
     }
-    if (trace_)
-        trace_({space, direction, width, address, value & ones(width), hit.bank == nullptr ? "-" : hit.bank->name()});
+    for (BusObserver* observer : observers_)
+        observer->accessed({space, direction, width, address, value & ones(width), hit.bank == nullptr ? "-" : hit.bank->name()});
     return value;
 }
 

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string_view>
+#include <vector>
 
 #include "base/address.h"
 #include "base/error.h"
@@ -44,6 +44,13 @@ struct BusAccess {
     std::string_view device;  ///< "-" when nothing is there
 };
 
+class BusObserver {
+  public:
+    virtual ~BusObserver() = default;
+    /// Called after every access to a bank or to nothing.
+    virtual void accessed(BusAccess const& access) = 0;
+};
+
 class Bus {
   public:
     explicit Bus(GuestMemory& memory) : memory_{memory} {}
@@ -75,8 +82,9 @@ class Bus {
     [[nodiscard]] std::uint64_t unclaimed_count() const { return unclaimed_count_; }
     [[nodiscard]] std::uint64_t access_count() const { return access_count_; }
 
-    /// Called after every access to a bank or to nothing; empty to stop tracing.
-    void set_trace(std::function<void(BusAccess const&)> trace) { trace_ = std::move(trace); }
+    /// Observers must outlive their registration.
+    void add_observer(BusObserver& observer) { observers_.push_back(&observer); }
+    void remove_observer(BusObserver& observer) { std::erase(observers_, &observer); }
 
   private:
     struct Range {
@@ -99,7 +107,7 @@ class Bus {
     Ranges ports_;
     std::uint64_t unclaimed_count_{0};
     std::uint64_t access_count_{0};
-    std::function<void(BusAccess const&)> trace_;
+    std::vector<BusObserver*> observers_;
 };
 
 }  // namespace backplane

@@ -127,18 +127,25 @@ TEST_F(BusTest, PortsAreASpaceOfTheirOwn) {
     EXPECT_EQ(bus.in(PortNumber{0x61}, Width::byte), 0xffu);
 }
 
-TEST_F(BusTest, TheTraceSeesEveryAccessThatIsNotRam) {
-    std::vector<std::string> seen;
-    bus.set_trace([&](BusAccess const& access) {
+struct Seen final : BusObserver {
+    void accessed(BusAccess const& access) override {
         char const direction = access.direction == BusAccess::Direction::read ? 'r' : 'w';
-        seen.push_back(fmt::format("{} {} {}={}", access.device, direction, access.address, access.value));
-    });
+        lines.push_back(fmt::format("{} {} {}={}", access.device, direction, access.address, access.value));
+    }
+    std::vector<std::string> lines;
+};
+
+TEST_F(BusTest, ObserversSeeEveryAccessThatIsNotRam) {
+    Seen seen, also;
+    bus.add_observer(seen);
+    bus.add_observer(also);
     bus.write(GuestPhys{0x8004}, Width::dword, 9);
     bus.write(GuestPhys{0x100}, Width::dword, 9);
     (void)bus.in(PortNumber{5}, Width::byte);
-    bus.set_trace({});
+    bus.remove_observer(seen);
     bus.write(GuestPhys{0x8004}, Width::dword, 9);
-    EXPECT_THAT(seen, ElementsAre("device w 32772=9", "- r 5=255"));
+    EXPECT_THAT(seen.lines, ElementsAre("device w 32772=9", "- r 5=255"));
+    EXPECT_EQ(also.lines.size(), 3u);
 }
 
 }  // namespace

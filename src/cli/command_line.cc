@@ -24,7 +24,7 @@ constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
     "--boot", "--debug-console", "--hpet", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
-    "--trace-exits", "--trace-limit", "--threads", "--json", "--cpus", "--threads-per-core"});
+    "--trace", "--trace-exits", "--trace-limit", "--threads", "--json", "--cpus", "--threads-per-core"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -57,7 +57,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 /// What the parser fills in; checked afterwards.
 struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
-    std::string trace_instructions, trace_exits, trace_limit, threads, control, argument;
+    std::string trace, trace_instructions, trace_exits, trace_limit, threads, control, argument;
     bool debug_exit{false}, debug_console{false}, hpet{false}, verify{false}, gdb_wait{false}, json{false};
     std::vector<std::string> disks;
     bool read_only{false}, snapshot{false};
@@ -74,6 +74,7 @@ void add_run_options(CLI::App& command, Words& words) {
     command.add_option("--processor", words.processor, "what guests see: avx2, or sse for hosts without AVX2 (default: what this host has)")
         ->type_name("MODEL");
     command.add_flag("--verify", words.verify, "run both tiers in lock-step and stop at the first difference");
+    command.add_option("--trace", words.trace, "write a timeline (JSON for ui.perfetto.dev) to this file")->type_name("FILE");
     command.add_option("--trace-instructions", words.trace_instructions, "write every instruction to this file")->type_name("FILE");
     command.add_option("--trace-exits", words.trace_exits, "write every device access and engine exit to this file")->type_name("FILE");
     command.add_option("--trace-limit", words.trace_limit, "the most bytes of each trace (256M)")->type_name("SIZE");
@@ -135,6 +136,7 @@ Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& comm
             return Unexpected{bad_input("--processor: " + in_quotes(words.processor) + "; expected avx2 or sse" + did_you_mean(words.processor, kCpuModelNames))};
         options.processor = static_cast<CpuModel>(known - std::begin(kCpuModelNames));
     }
+    if (command.count("--trace") != 0) options.traces.timeline = words.trace;
     if (command.count("--trace-instructions") != 0) options.traces.instructions = words.trace_instructions;
     if (command.count("--trace-exits") != 0) options.traces.exits = words.trace_exits;
     if (command.count("--trace-limit") != 0) {

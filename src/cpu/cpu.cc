@@ -590,9 +590,13 @@ template bool Cpu::store_system(std::uint64_t, std::uint64_t);
 
 // --- time and randomness ------------------------------------------------------------------------------------------
 
-void Cpu::clock_to(std::uint64_t instructions) {
+Ticks Cpu::time_of(std::uint64_t instructions) const {
     Uint128 const ns = static_cast<Uint128>(instructions - clock_base_instructions_) * 1'000'000'000;
-    clock_.advance_to(clock_base_ + Ticks{static_cast<std::uint64_t>(ns / instructions_per_second_)});
+    return clock_base_ + Ticks{static_cast<std::uint64_t>(ns / instructions_per_second_)};
+}
+
+void Cpu::note_interrupt(std::uint8_t vector) const {
+    if (interrupt_hook_) interrupt_hook_(vector, time_of(instructions_before_run_ + quota_ - remaining_));
 }
 
 void Cpu::skip_to(Ticks time) {

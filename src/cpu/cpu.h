@@ -396,6 +396,8 @@ class Cpu final : public TranslationObserver {
 
     /// What a debugger wants, in place of what it wanted before; empty points end it. Between runs only.
     void set_debug_points(DebugPoints points);
+    /// Called with the vector of every interrupt and NMI before it is delivered, and the time; null ends it.
+    void set_interrupt_hook(std::function<void(std::uint8_t vector, Ticks now)> hook) { interrupt_hook_ = std::move(hook); }
     /// Called after every instruction, which then are executed one by one; null ends it. Between runs only.
     void set_instruction_hook(InstructionHook hook);
     /// Why the last run ended with Leave::debug.
@@ -477,7 +479,9 @@ class Cpu final : public TranslationObserver {
     }
     Trace* scratch_copy(Trace const& trace, std::uint32_t count);
     bool take_events();
-    void clock_to(std::uint64_t instructions);
+    [[nodiscard]] Ticks time_of(std::uint64_t instructions) const;
+    void clock_to(std::uint64_t instructions) { clock_.advance_to(time_of(instructions)); }
+    void note_interrupt(std::uint8_t vector) const;
     void drop_debugging_if_idle();
     [[nodiscard]] bool take_debug_stop();
     void report_retired(std::uint64_t linear, unsigned privilege);
@@ -625,6 +629,7 @@ class Cpu final : public TranslationObserver {
     Refused refused_{};
     char const* shutdown_cause_{"none"};
     std::function<bool(Fault const&, std::uint64_t)> fault_hook_;
+    std::function<void(std::uint8_t, Ticks)> interrupt_hook_;
     std::unique_ptr<Debugging> debug_;           // null: neither debugged nor traced; keeps attention_ set
 
     struct Msrs {

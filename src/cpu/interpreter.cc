@@ -170,13 +170,16 @@ bool Cpu::take_events() {
         apic_.take_nmi();
         state_.nmi_blocked = true;
         state_.halted = false;
+        note_interrupt(static_cast<std::uint8_t>(ExceptionVector::nmi));
         deliver(static_cast<std::uint8_t>(ExceptionVector::nmi), EventSource::external, {});
         return true;
     }
     if ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready()) {
         ++counters_.interrupts;
         state_.halted = false;
-        deliver(apic_.acknowledge().value(), EventSource::external, {});
+        std::uint8_t const vector = apic_.acknowledge().value();
+        note_interrupt(vector);
+        deliver(vector, EventSource::external, {});
         return true;
     }
     return false;

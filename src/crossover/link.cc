@@ -229,7 +229,8 @@ void Link::serve(Port& sender, Ticks barrier) {
 bool Link::begin(Port& sender, Frame const& frame, Ticks barrier) {
     FrameRecord const record = examine(sender, frame);
     if (record.fate == FrameFate::delayed && !sender.delay_line->has_room(frame.bytes)) return false;
-    if (recorder_ != nullptr && sender.source == Source::ring) recorder_->record(record);
+    if (sender.source == Source::ring)
+        for (FrameRecorder* recorder : recorders_) recorder->record(record);
     switch (record.fate) {
         case FrameFate::sent:
             open(sender, frame, record.to, barrier);

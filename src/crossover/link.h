@@ -93,8 +93,8 @@ class Link final : private FramePortObserver {
     /// to each other, one that is alone on it is mapped to the uplink. Call when all ports are attached.
     void compare_default_mappings();
 
-    /// Null: nobody wants to see the frames. Must outlive the link.
-    void set_recorder(FrameRecorder* recorder) { recorder_ = recorder; }
+    /// Somebody who wants to see the frames, and outlives the link.
+    void add_recorder(FrameRecorder& recorder) { recorders_.push_back(&recorder); }
 
     /// Plugs the cable into all ports, or pulls it. Without carrier no frame moves and no wait expires; frames in
     /// flight are still completed, those in the store are lost.
@@ -223,7 +223,7 @@ class Link final : private FramePortObserver {
     std::vector<std::unique_ptr<DelayLine>> delay_lines_;
     std::vector<std::string> groups_;  // a group's number is its place here, from 1
     std::size_t next_carrier_change_{0};
-    FrameRecorder* recorder_{nullptr};
+    std::vector<FrameRecorder*> recorders_;
     // Set from the machines' threads while they run, read at the barrier, which orders them: relaxed is enough.
     std::atomic<bool> changed_{false};
     bool has_leftover_{false};

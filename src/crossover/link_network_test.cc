@@ -301,7 +301,7 @@ TEST(LinkRecorder, SeesEachSentFrameOnceWithItsFate) {
     net.add(0, {.impairment = {.latency = milliseconds(1)}, .group = "red"});
     net.add(1, {.impairment = {.loss = kAlways}});
     net.add(2, {.group = "blue"});
-    net.link.set_recorder(&recorder);
+    net.link.add_recorder(recorder);
     net[0].send(make_frame(mac_of(1), 1), Ticks{1});
     net[0].send(make_frame(mac_of(2), 2), Ticks{2});
     net[1].send(make_frame(mac_of(0), 3), Ticks{3});

@@ -460,6 +460,7 @@ bool MessageExchange::land(Port& receiver, QueuedMessage const& message) {
         if (message.kind != QueueArrival::Kind::donated) arrival.handle = message.handle.value();
     }
     receiver.device->receive(arrival);
+    if (recorder_ != nullptr) recorder_->record(arrival, now_);
     ++receiver.report.received_messages;
     receiver.report.received_bytes += submission.bytes;
     Port& sender = port(message.sender);

@@ -17,6 +17,7 @@
 
 #include "base/address.h"
 #include "clock/virtual_time.h"
+#include "crossover/message_recorder.h"
 #include "crossover/vm_queue.h"
 #include "device/queue_port.h"
 #include "memory/frame_stock.h"
@@ -87,6 +88,8 @@ class MessageExchange final : private QueuePortObserver {
     /// To be called when all machines are attached and allowed: shows each of them its directory.
     void publish();
 
+    /// Who wants to see the messages, and outlives the exchange; null: nobody.
+    void set_recorder(MessageRecorder* recorder) { recorder_ = recorder; }
     /// Moves what is due. Called while no machine runs.
     void deliver(Ticks barrier);
     [[nodiscard]] Ticks next_deadline() const { return next_deadline_; }
@@ -170,6 +173,7 @@ class MessageExchange final : private QueuePortObserver {
     Ticks now_{};
     Ticks next_deadline_{Ticks::never()};
     bool has_work_{false};
+    MessageRecorder* recorder_{nullptr};
 };
 
 }  // namespace backplane

@@ -25,24 +25,6 @@ unsigned bits_of(CodeMode mode) {
     return 64;
 }
 
-std::string_view event_text(VirtualizationEvent::Kind kind) {
-    switch (kind) {
-        case VirtualizationEvent::Kind::quota_end:
-            return "quota";
-        case VirtualizationEvent::Kind::halt:
-            return "halt";
-        case VirtualizationEvent::Kind::pause:
-            return "pause";
-        case VirtualizationEvent::Kind::device:
-            return "device";
-        case VirtualizationEvent::Kind::debug_stop:
-            return "debug";
-        case VirtualizationEvent::Kind::shutdown:
-            return "shutdown";
-    }
-    return "unknown";
-}
-
 }  // namespace
 
 class MachineTracer::Disassembler {
@@ -89,8 +71,8 @@ MachineTracer::MachineTracer(Machine& machine, BoundedFile* instructions, Bounde
         }
     }
     if (exits_ != nullptr) {
-        machine_.bus().set_trace([this](BusAccess const& access) { write_access(access); });
-        machine_.set_exit_hook([this](VirtualizationEvent const& event) { write_exit(event); });
+        machine_.bus().add_observer(*this);
+        machine_.add_observer(*this);
     }
 }
 
@@ -98,8 +80,8 @@ MachineTracer::~MachineTracer() {
     for (unsigned cpu = 0; instructions_ != nullptr && cpu < machine_.cpu_count(); ++cpu)
         static_cast<void>(machine_.engine(cpu).set_instruction_hook({}));
     if (exits_ == nullptr) return;
-    machine_.bus().set_trace({});
-    machine_.set_exit_hook({});
+    machine_.bus().remove_observer(*this);
+    machine_.remove_observer(*this);
 }
 
 bool MachineTracer::write_instruction(RetiredInstruction const& instruction) {
@@ -120,16 +102,16 @@ bool MachineTracer::write_instruction(RetiredInstruction const& instruction) {
     return instructions_->append(line);
 }
 
-void MachineTracer::write_access(BusAccess const& access) {
+void MachineTracer::accessed(BusAccess const& access) {
     exits_->append(fmt::format("{} {} {} {} {} {:#x} {} {:#x} {}\n", machine_.name(), machine_.now().ns(),
                                machine_.instructions(), access.space == BusAccess::Space::port ? "port" : "memory",
                                access.direction == BusAccess::Direction::read ? "read" : "write", access.address,
                                bytes_in(access.width), access.value, access.device));
 }
 
-void MachineTracer::write_exit(VirtualizationEvent const& event) {
+void MachineTracer::executed(unsigned, Ticks, VirtualizationEvent const& event) {
     exits_->append(fmt::format("{} {} {} {} {}{}{}\n", machine_.name(), machine_.now().ns(), machine_.instructions(),
-                               event_text(event.kind), event.instructions, event.cause != nullptr ? " " : "",
+                               kind_name(event.kind), event.instructions, event.cause != nullptr ? " " : "",
                                event.cause != nullptr ? event.cause : ""));
 }
 

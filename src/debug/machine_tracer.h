@@ -26,19 +26,19 @@
 namespace backplane {
 
 /// Traces one machine into files that several machines may share; null: not that one.
-class MachineTracer {
+class MachineTracer final : private BusObserver, private MachineObserver {
   public:
     /// The machine and the files must outlive the tracer.
     MachineTracer(Machine& machine, BoundedFile* instructions, BoundedFile* exits);
     MachineTracer(MachineTracer const&) = delete;
     MachineTracer& operator=(MachineTracer const&) = delete;
-    ~MachineTracer();
+    ~MachineTracer() override;
 
   private:
     class Disassembler;
     [[nodiscard]] bool write_instruction(RetiredInstruction const& instruction);
-    void write_access(BusAccess const& access);
-    void write_exit(VirtualizationEvent const& event);
+    void accessed(BusAccess const& access) override;
+    void executed(unsigned cpu, Ticks begin, VirtualizationEvent const& event) override;
 
     Machine& machine_;
     BoundedFile* instructions_;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "clock/virtual_time.h"
 #include "cpu/debug_points.h"
@@ -25,6 +26,19 @@ struct VirtualizationEvent {
     std::uint64_t instructions;    ///< executed by this run, at most the quota
     char const* cause{nullptr};    ///< of a shutdown
 };
+
+/// A word for messages and traces.
+[[nodiscard]] constexpr std::string_view kind_name(VirtualizationEvent::Kind kind) {
+    switch (kind) {
+        case VirtualizationEvent::Kind::quota_end: return "quota";
+        case VirtualizationEvent::Kind::halt: return "halt";
+        case VirtualizationEvent::Kind::pause: return "pause";
+        case VirtualizationEvent::Kind::device: return "device";
+        case VirtualizationEvent::Kind::debug_stop: return "debug";
+        case VirtualizationEvent::Kind::shutdown: return "shutdown";
+    }
+    return "unknown";
+}
 
 class Engine {
   public:

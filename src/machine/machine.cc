@@ -154,6 +154,7 @@ void Machine::rest_until(Ticks time) {
 
 void Machine::steal_until(Ticks time) {
     stolen_time_ = stolen_time_ + (time - clock_.now());
+    for (MachineObserver* observer : observers_) observer->stolen(clock_.now(), time);
     running_engine().skip_to(time);
 }
 
@@ -210,9 +211,11 @@ void Machine::run_until(Ticks barrier) {
         } else if (stop > clock_.now()) {
             bool const shares = others_wait();
             running_engine().cpu().set_yields(shares);
+            Ticks const begin = clock_.now();
             VirtualizationEvent const event = running_engine().run(quota(stop, budget, shares));
             turn_left_ -= std::min(turn_left_, event.instructions);
             if (settings_.share_ppm != kWholeShare) budget -= event.instructions;
+            for (MachineObserver* observer : observers_) observer->executed(current_, begin, event);
             handle(event);
         }
     }
@@ -228,7 +231,6 @@ void Machine::hold_if_stopped(VirtualizationEvent const& event) {
 
 void Machine::handle(VirtualizationEvent const& event) {
     if (queue_) queue_->notice_exit();
-    if (exit_hook_) exit_hook_(event);
     hold_if_stopped(event);
     switch (event.kind) {
         case VirtualizationEvent::Kind::quota_end:

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +29,7 @@
 #include "machine/boot_loader.h"
 #include "machine/board.h"
 #include "machine/kernel_image.h"
+#include "machine/machine_observer.h"
 #include "machine/share.h"
 #include "machine/vcpu.h"
 #include "memory/guest_memory.h"
@@ -118,8 +118,9 @@ class Machine {
     }
     /// Why it is held.
     [[nodiscard]] DebugStop debug_stop() const { return stop_; }
-    /// Called after each run of the engine with what ended it; null ends that.
-    void set_exit_hook(std::function<void(VirtualizationEvent const&)> hook) { exit_hook_ = std::move(hook); }
+    /// Observers must outlive their registration.
+    void add_observer(MachineObserver& observer) { observers_.push_back(&observer); }
+    void remove_observer(MachineObserver& observer) { std::erase(observers_, &observer); }
 
     [[nodiscard]] Ticks now() const { return clock_.now(); }
     [[nodiscard]] Ticks idle_time() const { return idle_time_; }
@@ -191,7 +192,7 @@ class Machine {
     bool held_{false};
     std::optional<unsigned> stepping_cpu_;
     DebugStop stop_;
-    std::function<void(VirtualizationEvent const&)> exit_hook_;
+    std::vector<MachineObserver*> observers_;
 };
 
 }  // namespace backplane

@@ -163,7 +163,7 @@ Expected<void, Error> Network::start_capture(RackFile const& file, std::size_t i
     auto capture = PcapngFile::create(*path);
     if (!capture) return Unexpected{in_link(file.links[index], capture.error())};
     part.capture = std::make_unique<LinkCapture>(*std::move(capture), part.port_names);
-    part.link->set_recorder(part.capture.get());
+    part.link->add_recorder(*part.capture);
     return {};
 }
 

@@ -31,6 +31,8 @@ class Network {
     [[nodiscard]] std::size_t link_count() const { return links_.size(); }
     [[nodiscard]] Link& link(std::size_t index) { return *links_[index].link; }
     [[nodiscard]] Link const& link(std::size_t index) const { return *links_[index].link; }
+    /// Of its ports, in their order, such as "alpha.nic0".
+    [[nodiscard]] std::vector<std::string> const& port_names(std::size_t index) const { return links_[index].port_names; }
     /// Null when the link of that name does not exist.
     [[nodiscard]] Link* find(std::string_view name);
     /// Null when the link is not captured.

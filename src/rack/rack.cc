@@ -18,6 +18,7 @@
 #include "rack/nearest_word.h"
 #include "rack/network.h"
 #include "rack/printable.h"
+#include "rack/timeline.h"
 
 namespace backplane {
 
@@ -69,6 +70,7 @@ struct Rack::Parts final : ControlTarget {
     std::unique_ptr<Rack> shadow;  // the same rack in the interpreter, with `verify`
     std::optional<BoundedFile> instruction_trace, exit_trace;
     std::vector<std::unique_ptr<MachineTracer>> tracers;
+    std::unique_ptr<Timeline> timeline;
     DebugServer debuggers;
     std::vector<std::unique_ptr<ConsoleBuffer>> consoles;  // by machine
     TraceHash console_hash;
@@ -91,6 +93,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] Expected<void, Error> connect_queues();
     [[nodiscard]] std::string_view reason_for_one_thread() const;
     [[nodiscard]] Expected<void, Error> start_debugging();
+    [[nodiscard]] Expected<void, Error> start_timeline();
     [[nodiscard]] Expected<void, Error> start_control();
     [[nodiscard]] Answer carry_out(ControlRequest const& request) override;
     [[nodiscard]] Answer carry_out_on_machine(ControlRequest const& request);
@@ -199,6 +202,7 @@ Expected<void, Error> Rack::Parts::build() {
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
     BACKPLANE_TRY_VOID(plug_in());
     BACKPLANE_TRY_VOID(start_debugging());
+    BACKPLANE_TRY_VOID(start_timeline());
     return start_control();
 }
 
@@ -293,6 +297,20 @@ Expected<void, Error> Rack::Parts::start_debugging() {
         auto const start = machine.waits_for_gdb ? DebugServer::Start::held : DebugServer::Start::running;
         if (machine.gdb) BACKPLANE_TRY_VOID(debuggers.add(*machines[i], *machine.gdb, start));
     }
+    return {};
+}
+
+Expected<void, Error> Rack::Parts::start_timeline() {
+    if (!options.traces.timeline) return {};
+    timeline = BACKPLANE_TRY(Timeline::create(*options.traces.timeline, options.traces.limit_bytes));
+    std::vector<std::string> names;
+    for (auto const& machine : machines) {
+        timeline->add_machine(*machine);
+        names.push_back(machine->name());
+    }
+    for (std::size_t i = 0; i < network->link_count(); ++i)
+        network->link(i).add_recorder(timeline->add_link(network->link(i).name(), network->port_names(i)));
+    if (exchange) exchange->set_recorder(&timeline->add_queue(names));
     return {};
 }
 
@@ -474,6 +492,7 @@ Ending Rack::run(StopFlags const& stop) {
             bool const paced = p.is_paced();
             auto const waited = static_cast<std::uint64_t>((HostClock::now() - before).count());
             p.monitor->run_to_barrier(paced || p.only_input_can_help() ? p.monitor->now() + Ticks{waited} : Ticks::never());
+            if (p.timeline) p.timeline->at_barrier();
             if (p.shadow) p.verify();
             if (p.quanta_to_step != 0 && --p.quanta_to_step == 0) p.paused = true;
         }

@@ -34,6 +34,7 @@ struct RackOptions {
     struct Traces {
         std::optional<std::filesystem::path> instructions;
         std::optional<std::filesystem::path> exits;
+        std::optional<std::filesystem::path> timeline;  ///< rack/timeline.h
         std::uint64_t limit_bytes{std::uint64_t{256} << 20};
     } traces;
     /// Where `backplane ctl` can connect; none: nowhere.

@@ -109,6 +109,13 @@ class BareMachine {
     std::unique_ptr<Machine> machine;
 };
 
+struct StoreLog final : BusObserver {
+    void accessed(BusAccess const& access) override {
+        if (access.direction == BusAccess::Direction::write) stores.push_back(access);
+    }
+    std::vector<BusAccess> stores;
+};
+
 class StoreToInterrupt : public testing::Test {
   protected:
     StoreToInterrupt() {
@@ -117,9 +124,7 @@ class StoreToInterrupt : public testing::Test {
         link.set_carrier(Carrier::up);
         prepare_sender();
         prepare_receiver();
-        sender.machine->bus().set_trace([this](BusAccess const& access) {
-            if (access.direction == BusAccess::Direction::write) stores.push_back(access);
-        });
+        sender.machine->bus().add_observer(log);
     }
     void prepare_sender() {
         frame.fill(std::byte{0x5a});
@@ -197,7 +202,8 @@ class StoreToInterrupt : public testing::Test {
     BareMachine receiver{"receiver", kReceiverMac, pool};
     Link link{{.name = "lan"}};
     std::array<std::byte, kFrameBytes> frame{};
-    std::vector<BusAccess> stores;
+    StoreLog log;
+    std::vector<BusAccess>& stores{log.stores};
 };
 
 TEST_F(StoreToInterrupt, FolderByFolder) {
