@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 9> kControls{"pause", "resume", "step", "
                                                      "stats", "console", "cut", "heal"};
 constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
-    "--boot", "--debug-console", "--hpet", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
+    "--boot", "--debug-console", "--hpet", "--vga", "--vga-rom", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
     "--trace", "--trace-exits", "--trace-limit", "--threads", "--json", "--cpus", "--threads-per-core"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
@@ -57,8 +57,8 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 /// What the parser fills in; checked afterwards.
 struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
-    std::string trace, trace_instructions, trace_exits, trace_limit, threads, control, argument;
-    bool debug_exit{false}, debug_console{false}, hpet{false}, verify{false}, gdb_wait{false}, json{false};
+    std::string trace, trace_instructions, trace_exits, trace_limit, threads, control, argument, vga_rom;
+    bool debug_exit{false}, debug_console{false}, hpet{false}, vga{false}, verify{false}, gdb_wait{false}, json{false};
     std::vector<std::string> disks;
     bool read_only{false}, snapshot{false};
     CpuTopology topology;
@@ -105,6 +105,8 @@ void add_commands(CLI::App& app, Words& words) {
     boot->add_flag("--debug-exit", words.debug_exit, "a write of N to port 0xF4 ends the run with exit code (N << 1) | 1");
     boot->add_flag("--debug-console", words.debug_console, "what is written to port 0x402 (by firmware) goes to the console");
     boot->add_flag("--hpet", words.hpet, "the machine has a high precision event timer (Linux asks --acpi full for it)");
+    boot->add_flag("--vga", words.vga, "the console is the text screen and keyboard of a VGA adapter, not the serial line");
+    boot->add_option("--vga-rom", words.vga_rom, "the adapter's BIOS, such as SeaBIOS' vgabios-isavga.bin, with --firmware and --vga")->type_name("FILE");
     boot->add_option("--gdb", words.gdb, "let GDB connect to this port of this host, or this socket")->type_name("PORT|PATH");
     boot->add_flag("--gdb-wait", words.gdb_wait, "execute nothing before GDB lets the machine go");
     add_run_options(*boot, words);
@@ -184,7 +186,7 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
     machine.kernel = words.kernel;
     if (boot.count("--firmware") != 0) machine.firmware = words.firmware;
     if (boot.count("--initrd") != 0) machine.initrd = words.initrd;
-    machine.command_line = boot_command_line(words.append);
+    machine.command_line = boot_command_line(words.append, words.vga ? kScreenCommandLine : kDefaultCommandLine);
     if (auto const valid = check_command_line(machine.command_line); !valid) {
         return Unexpected{option_error("--append", valid.error())};
     }
@@ -208,6 +210,8 @@ Expected<MachineFile, Error> boot_machine(Words const& words, CLI::App const& bo
     BACKPLANE_TRY_VOID(boot_disks(words, machine));
     machine.has_debug_exit = words.debug_exit;
     machine.has_hpet = words.hpet;
+    machine.has_vga = words.vga;
+    if (boot.count("--vga-rom") != 0) machine.vga_rom = words.vga_rom;
     machine.has_debug_console = words.debug_console;
     machine.waits_for_gdb = words.gdb_wait;
     if (words.gdb_wait && boot.count("--gdb") == 0) return Unexpected{bad_input("--gdb-wait: expected --gdb as well")};
@@ -317,10 +321,10 @@ Expected<std::chrono::nanoseconds, Error> parse_timeout(std::string_view text) {
     return Unexpected{bad_input(in_quotes(text) + "; expected a number of seconds above 0, such as 60 or 2.5")};
 }
 
-std::string boot_command_line(std::string_view append) {
+std::string boot_command_line(std::string_view append, std::string_view console) {
     bool const names_console = append.starts_with("console=") || append.find(" console=") != std::string_view::npos;
     if (names_console) return std::string{append};
-    std::string line{kDefaultCommandLine};
+    std::string line{console};
     if (!append.empty()) line += ' ';
     return line += append;
 }

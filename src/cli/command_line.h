@@ -60,7 +60,8 @@ using Command = std::variant<RunCommand, BootCommand, CheckCommand, ControlComma
 /// Errors: bad_input, `"soon"; expected ...`
 [[nodiscard]] Expected<std::chrono::nanoseconds, Error> parse_timeout(std::string_view text);
 
-/// The kernel's command line for `boot`: the words of --append, after console=ttyS0 unless they name a console.
-[[nodiscard]] std::string boot_command_line(std::string_view append);
+/// The kernel's command line for `boot`: the words of --append, after those of the machine's console (such as
+/// console=ttyS0) unless they name a console.
+[[nodiscard]] std::string boot_command_line(std::string_view append, std::string_view console = kDefaultCommandLine);
 
 }  // namespace backplane

@@ -50,6 +50,12 @@ bool wants_colour(int fd) {
     return is_terminal(fd) && !refused && kind != nullptr && std::string_view{kind} != "dumb";
 }
 
+/// A terminal that can place and colour text. (NO_COLOR is about our own words, not about a guest's screen.)
+bool wants_screen(int fd) {
+    char const* const kind = std::getenv("TERM");
+    return is_terminal(fd) && kind != nullptr && std::string_view{kind} != "dumb";
+}
+
 /// The consoles of all machines of a rack, on one descriptor.
 class RackConsoles {
   public:
@@ -187,16 +193,19 @@ ExitCode execute(BootCommand const& command) {
     if (auto const problem = find_file_problem(command.machine); problem) {
         return refuse(bad_input("--" + problem->key + ": " + problem->message));
     }
+    if (auto const problem = find_screen_problem(command.machine)) return refuse(bad_input("--" + problem->key + ": " + problem->message));
     auto const report_to = report_file(command.options);
     if (!report_to) return refuse(report_to.error());
     StopFlags stop;
     auto const watcher = SignalWatcher::create(stop);
     if (!watcher) return refuse(watcher.error());
 
-    DescriptorSink console{*report_to && (*report_to)->is_standard_output() ? STDERR_FILENO : STDOUT_FILENO};
+    int const console_fd = *report_to && (*report_to)->is_standard_output() ? STDERR_FILENO : STDOUT_FILENO;
+    DescriptorSink console{console_fd};
     DescriptorInput input{STDIN_FILENO, stop};
     RackOptions options;
     options.console = [&](std::string const&) { return &console; };
+    if (wants_screen(console_fd)) options.screen = ScreenStyle::terminal;
     // A job in the background must not touch the terminal: it would be stopped.
     bool const may_read = !is_terminal(STDIN_FILENO) || is_foreground_terminal(STDIN_FILENO);
     options.console_input = may_read ? &input : nullptr;

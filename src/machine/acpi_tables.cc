@@ -139,10 +139,11 @@ struct TablePlaces {
 };
 
 void describe_reduced_platform(Table& table, AcpiSettings const& settings) {
-    store(table, fadt::kBootFlags, static_cast<std::uint16_t>(fadt::kVgaAbsent | fadt::kCmosClockAbsent));
+    std::uint16_t const vga = settings.has_vga ? 0 : fadt::kVgaAbsent;
+    store(table, fadt::kBootFlags, static_cast<std::uint16_t>(vga | fadt::kCmosClockAbsent));
     store(table, fadt::kFlags,
           fadt::kWbinvd | fadt::kNoFixedPowerButton | fadt::kNoFixedSleepButton | fadt::kNoClockWakeStatus |
-              fadt::kResetSupported | fadt::kHeadless | fadt::kHardwareReduced);
+              fadt::kResetSupported | (settings.has_vga ? 0 : fadt::kHeadless) | fadt::kHardwareReduced);
     put_port(table, fadt::kSleepControl, settings.sleep_control);
     put_port(table, fadt::kSleepStatus, settings.sleep_status);
 }

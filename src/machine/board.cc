@@ -45,7 +45,7 @@ Board::Board(Wiring const& wiring)
       pit_{wiring.clock, InterruptLine{timer_lines_, kTimerInterrupt}},
       clock_{wiring.clock, InterruptLine{timer_lines_, kClockInterrupt}},
       hpet_{wiring.clock, timer_lines_, wiring.io_apic, wiring.fabric},
-      keyboard_{isa_line(kKeyboardInterrupt), wiring.power},
+      keyboard_{wiring.clock, isa_line(kKeyboardInterrupt), wiring.power},
       pm_{wiring.clock, isa_line(kAcpiInterrupt), wiring.power},
       debug_exit_{wiring.power},
       debug_console_{wiring.debug_sink} {

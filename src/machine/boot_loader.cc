@@ -112,7 +112,9 @@ Expected<void, Error> load_command_line(BootRequest const& request, GuestMemory&
 Expected<BootMode, Error> choose_mode(BootRequest const& request) {
     KernelImage const& kernel = request.kernel;
     if (kernel.multiboot_entry()) return BootMode::multiboot;
-    if (kernel.pvh_entry() && request.entry != BootEntry::long64) return BootMode::pvh;
+    // PVH has no way to say that there is a screen.
+    bool const prefers_long64 = request.acpi.has_vga && request.entry == BootEntry::automatic && kernel.long_mode_entry();
+    if (kernel.pvh_entry() && request.entry != BootEntry::long64 && !prefers_long64) return BootMode::pvh;
     if (kernel.long_mode_entry() && request.entry != BootEntry::pvh) return BootMode::long64;
     std::string_view const wanted = request.entry == BootEntry::pvh      ? "a PVH entry (Xen note 18)"
                                     : request.entry == BootEntry::long64 ? "a 64-bit entry (xloadflags bit 0)"
@@ -195,7 +197,8 @@ Expected<void, Error> load_structures(BootRequest const& request, BootItems cons
 Expected<BootState, Error> load_kernel(BootRequest const& request, GuestMemory& memory) {
     BACKPLANE_TRY_VOID(check_memory_size(request.memory_bytes));
     BootMode const mode = BACKPLANE_TRY(choose_mode(request));
-    BootItems items{.memory_bytes = request.memory_bytes, .command_line = kBootCommandLine, .rsdp = kAcpiTables};
+    BootItems items{.memory_bytes = request.memory_bytes, .command_line = kBootCommandLine, .rsdp = kAcpiTables,
+                    .has_vga = request.acpi.has_vga};
     BACKPLANE_TRY_VOID(load_segments(request.kernel, request.memory_bytes, memory));
     if (!request.initrd.empty()) {
         items.initrd = BACKPLANE_TRY(place_initrd(request));

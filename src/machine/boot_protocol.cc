@@ -38,6 +38,12 @@ static_assert(sizeof(StartInfo) == 56 && sizeof(StartModule) == 32 && sizeof(Sta
 
 // Offsets in struct boot_params ([LinuxBoot] "Zero Page"); those from 0x1F1 on are the setup header's.
 constexpr std::uint64_t kBootParamsBytes = 4096;
+constexpr std::uint64_t kVideoMode = 0x006;  // struct screen_info
+constexpr std::uint64_t kVideoColumns = 0x007;
+constexpr std::uint64_t kVideoMemory = 0x00A;
+constexpr std::uint64_t kVideoLines = 0x00E;
+constexpr std::uint64_t kVideoIsVga = 0x00F;
+constexpr std::uint64_t kVideoPoints = 0x010;
 constexpr std::uint64_t kRsdpAddress = 0x070;
 constexpr std::uint64_t kMapCount = 0x1E8;
 constexpr std::uint64_t kSetupHeader = 0x1F1;
@@ -68,6 +74,17 @@ void write_minimal_header(ByteSpan page) {
     store<std::uint32_t>(page, kSignature, 0x5372'6448);  // "HdrS"
     store<std::uint16_t>(page, kVersion, 0x020C);
     store<std::uint8_t>(page, kLoadFlags, kLoadedHigh);
+}
+
+// As the kernel's real-mode code finds it in mode 3.
+void write_screen(ByteSpan page) {
+    constexpr std::uint16_t kColourWith256Kib = 3;
+    store<std::uint8_t>(page, kVideoMode, 3);
+    store<std::uint8_t>(page, kVideoColumns, 80);
+    store<std::uint16_t>(page, kVideoMemory, kColourWith256Kib);
+    store<std::uint8_t>(page, kVideoLines, 25);
+    store<std::uint8_t>(page, kVideoIsVga, 1);
+    store<std::uint16_t>(page, kVideoPoints, 16);
 }
 
 void write_map(ByteSpan page, std::uint64_t memory_bytes) {
@@ -116,6 +133,7 @@ std::vector<std::byte> make_boot_params(BootItems const& items, std::optional<Li
     store(page, kCommandLine, static_cast<std::uint32_t>(items.command_line.value()));
     store(page, kInitrdAddress, static_cast<std::uint32_t>(items.initrd_bytes != 0 ? items.initrd.value() : 0));
     store(page, kInitrdBytes, static_cast<std::uint32_t>(items.initrd_bytes));
+    if (items.has_vga) write_screen(page);
     write_map(page, items.memory_bytes);
     return page;
 }

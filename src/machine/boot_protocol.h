@@ -19,6 +19,7 @@ struct BootItems {
     GuestPhys initrd{};
     std::uint64_t initrd_bytes{0};  ///< 0: none
     GuestPhys rsdp{};
+    bool has_vga{false};  ///< in mode 3
 };
 
 /// hvm_start_info version 1 for `address`, followed by its module list and its memory map.

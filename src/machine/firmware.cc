@@ -91,9 +91,11 @@ void describe_board(FwCfg& fw_cfg, std::uint64_t memory_bytes, AcpiSettings cons
     std::vector<std::byte> wait;
     append_object(wait, kMenuWaitMs);
     fw_cfg.set_file("etc/boot-menu-wait", std::move(wait));
-    std::vector<std::byte> serial;
-    append_object(serial, std::uint64_t{kSerialPorts.value()});
-    fw_cfg.set_file("etc/sercon-port", std::move(serial));
+    if (!acpi.has_vga) {  // else the screen is its console
+        std::vector<std::byte> serial;
+        append_object(serial, std::uint64_t{kSerialPorts.value()});
+        fw_cfg.set_file("etc/sercon-port", std::move(serial));
+    }
     TableLoader loader = make_table_loader(acpi);
     fw_cfg.set_file(TableLoader::kRsdpName, std::move(loader.rsdp));
     fw_cfg.set_file(TableLoader::kTablesName, std::move(loader.tables));

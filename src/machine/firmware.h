@@ -15,6 +15,7 @@
 
 namespace backplane {
 
+inline constexpr std::uint64_t kMaxVgaRomBytes = 128 * 1024;  // what lies between the screen and the firmware
 inline constexpr std::uint64_t kMaxFirmwareBytes = std::uint64_t{8} << 20;  // above is the interrupt controllers' place
 
 /// Says no to an image that cannot be a firmware: empty, larger than kMaxFirmwareBytes, no multiple of 64 KiB.

@@ -70,7 +70,8 @@ Machine::Machine(MachineSettings settings, FramePool& pool, ByteSink& console)
       vcpus_{make_vcpus(settings_, bus_, clock_, fabric_)},
       io_apic_{fabric_},
       board_{{clock_, vcpus_.front()->local_apic, io_apic_, fabric_, power_, console}},
-      serial_{console, board_.isa_line(kSerialInterrupt)},
+      vga_{settings_.screen ? std::make_unique<Vga>(clock_, console, *settings_.screen) : nullptr},
+      serial_{settings_.screen ? static_cast<ByteSink&>(unheard_) : console, board_.isa_line(kSerialInterrupt)},
       pci_{bus_, io_apic_, &fabric_} {
     apic_page_.select(vcpus_.front()->local_apic);
     power_.set_wake_flag(vcpus_.front()->engine.cpu().attention_flag());
@@ -98,6 +99,7 @@ Expected<void, Error> Machine::assemble() {
         BACKPLANE_TRY_VOID(memory_.add_ram(page_of(range.start), range.bytes / kPageBytes));
     BACKPLANE_TRY_VOID(bus_.attach(LocalApic::kBase, LocalApic::kBytes, apic_page_));
     BACKPLANE_TRY_VOID(bus_.attach(kIoApic, kIoApicBytes, io_apic_));
+    if (vga_) BACKPLANE_TRY_VOID(vga_->attach(bus_));
     BACKPLANE_TRY_VOID(bus_.attach_ports(kSerialPorts, kSerialPortCount, serial_));
     BACKPLANE_TRY_VOID(bus_.attach_ports(PciHost::kPorts, PciHost::kPortCount, pci_));
     BACKPLANE_TRY_VOID(bus_.attach(kPciEcam, kPciEcamBytes, pci_.ecam()));
@@ -117,25 +119,33 @@ Expected<void, Error> Machine::assemble() {
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
 
+AcpiSettings Machine::acpi_settings() const {
+    return {.platform = settings_.acpi,
+            .has_vga = vga_ != nullptr,
+            .has_hpet = settings_.has_hpet,
+            .processor_count = cpu_count()};
+}
+
+std::size_t Machine::type(ConstByteSpan bytes) { return vga_ ? board_.keyboard().type(bytes) : serial_.push(bytes); }
+
 Expected<void, Error> Machine::boot(KernelImage const& kernel, ConstByteSpan initrd, std::string_view command_line,
                                     BootEntry entry) {
     BootState const state = BACKPLANE_TRY(load_kernel({.kernel = kernel,
                                                        .initrd = initrd,
                                                        .command_line = command_line,
                                                        .memory_bytes = settings_.memory_bytes,
-                                                       .acpi = {.platform = settings_.acpi, .has_hpet = settings_.has_hpet,
-                                                                .processor_count = cpu_count()},
+                                                       .acpi = acpi_settings(),
                                                        .entry = entry},
                                                       memory_));
     vcpus_.front()->engine.set_state(processor_state(state));
     return {};
 }
 
-Expected<void, Error> Machine::boot_firmware(std::string_view name, ConstByteSpan image) {
+Expected<void, Error> Machine::boot_firmware(std::string_view name, ConstByteSpan image, ConstByteSpan vga_rom) {
     BACKPLANE_TRY_VOID(check_firmware(name, image.size()));
     BACKPLANE_TRY_VOID(load_firmware(image, memory_));
-    describe_board(board_.fw_cfg(), settings_.memory_bytes,
-                   {.platform = settings_.acpi, .has_hpet = settings_.has_hpet, .processor_count = cpu_count()});
+    describe_board(board_.fw_cfg(), settings_.memory_bytes, acpi_settings());
+    if (!vga_rom.empty()) board_.fw_cfg().set_file("vgaroms/vgabios.bin", {vga_rom.begin(), vga_rom.end()});
     vcpus_.front()->engine.set_state(power_on_state());
     return {};
 }

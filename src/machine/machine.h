@@ -22,6 +22,7 @@
 #include "device/pci/host.h"
 #include "device/queue/queue_device.h"
 #include "device/uart/uart16550.h"
+#include "device/vga/vga.h"
 #include "device/virtio/virtio_block.h"
 #include "interrupt/apic_fabric.h"
 #include "interrupt/apic_page.h"
@@ -62,7 +63,14 @@ struct MachineSettings {
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
     bool has_debug_console{false};  ///< what is written to port 0x402 goes to the console
     bool has_hpet{false};
+    std::optional<ScreenStyle> screen{};  ///< there is a VGA adapter, whose screen is the console, with a keyboard
     bool has_firmware{false};    ///< starts with boot_firmware() and gets the devices that firmware asks
+};
+
+/// The serial line of a machine whose console is its screen.
+class UnheardLine final : public ByteSink {
+  public:
+    void put(ConstByteSpan /*bytes*/) override {}
 };
 
 class Machine {
@@ -83,7 +91,8 @@ class Machine {
 
     /// Puts a flat image at the top of 4 GiB and sets the processor to its state after power-on.
     /// Errors: check_firmware(), the pool is empty.
-    [[nodiscard]] Expected<void, Error> boot_firmware(std::string_view name, ConstByteSpan image);
+    /// `vga_rom` is the adapter's BIOS, if there is an adapter.
+    [[nodiscard]] Expected<void, Error> boot_firmware(std::string_view name, ConstByteSpan image, ConstByteSpan vga_rom = {});
 
     /// Runs until the machine's clock shows `barrier`, or it stops for good. Idle time costs nothing.
     void run_until(Ticks barrier);
@@ -134,6 +143,14 @@ class Machine {
     [[nodiscard]] std::optional<std::uint8_t> exit_status() const { return board_.exit_status(); }
     [[nodiscard]] Board& board() { return board_; }
 
+    /// What somebody types at the console: for the serial line, or the keyboard of a machine with a screen.
+    /// \return how many bytes were taken
+    [[nodiscard]] std::size_t type(ConstByteSpan bytes);
+    /// The last of the screen, once the machine has ended.
+    void finish_screen() {
+        if (vga_) vga_->finish();
+    }
+
     [[nodiscard]] Uart16550& serial() { return serial_; }
     /// Null when the machine has none.
     [[nodiscard]] QueueDevice* queue() { return queue_.get(); }
@@ -153,6 +170,7 @@ class Machine {
   private:
     Machine(MachineSettings settings, FramePool& pool, ByteSink& console);
     [[nodiscard]] Expected<void, Error> assemble();
+    [[nodiscard]] AcpiSettings acpi_settings() const;
     [[nodiscard]] std::uint64_t quota_until(Ticks time) const;
     [[nodiscard]] SimEngine& running_engine() { return vcpus_[current_]->engine; }
     [[nodiscard]] bool take_turn();
@@ -176,6 +194,8 @@ class Machine {
     IoApic io_apic_;
     PowerControl power_;
     Board board_;
+    std::unique_ptr<Vga> vga_;
+    UnheardLine unheard_;
     Uart16550 serial_;
     PciHost pci_;
     std::vector<std::unique_ptr<NetworkCard>> nics_;

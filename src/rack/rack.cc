@@ -221,7 +221,9 @@ Expected<void, Error> Rack::Parts::start_machine(Machine& machine, MachineFile c
                                                  std::map<std::string, KernelImage>& kernels) {
     if (machine_file.firmware) {
         std::string const name = machine_file.firmware->string();
-        return machine.boot_firmware(name, BACKPLANE_TRY(read_boot_file(name, kMaxFirmwareBytes)));
+        std::vector<std::byte> vga_rom;
+        if (machine_file.vga_rom) vga_rom = BACKPLANE_TRY(read_boot_file(machine_file.vga_rom->string(), kMaxVgaRomBytes));
+        return machine.boot_firmware(name, BACKPLANE_TRY(read_boot_file(name, kMaxFirmwareBytes)), vga_rom);
     }
     std::string const path = machine_file.kernel.string();
     KernelForm const form = form_of(machine_file.boot);
@@ -248,6 +250,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .has_debug_console = machine_file.has_debug_console,
                              .has_hpet = machine_file.has_hpet,
                              .has_firmware = machine_file.firmware.has_value()};
+    if (machine_file.has_vga) settings.screen = options.screen;
     for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
     for (DiskFile const& disk : machine_file.disks) {
         disks.push_back(BACKPLANE_TRY(DiskImage::open(disk.image, disk.mode)));
@@ -331,6 +334,7 @@ std::optional<std::string> Rack::control_problem() const { return parts_->contro
 
 void Rack::Parts::show_consoles() {
     for (std::size_t i = 0; i < consoles.size(); ++i) {
+        if (ending || machines[i]->state() != Machine::State::running) machines[i]->finish_screen();
         ConstByteSpan const bytes = consoles[i]->held();
         if (!bytes.empty()) console_hash.add(i), console_hash.add(bytes);
         if (control && !bytes.empty()) control->show(i, bytes);
@@ -340,7 +344,7 @@ void Rack::Parts::show_consoles() {
 
 std::size_t Rack::Parts::type(std::size_t machine, ConstByteSpan bytes) {
     if (machines[machine]->state() != Machine::State::running) return bytes.size();
-    return machines[machine]->serial().push(bytes);
+    return machines[machine]->type(bytes);
 }
 
 ControlTarget::Answer Rack::Parts::carry_out(ControlRequest const& request) {
@@ -411,14 +415,13 @@ std::vector<std::string> Rack::debugger_addresses() const { return parts_->debug
 
 void Rack::Parts::pass_input() {
     if (options.console_input == nullptr) return;
-    Uart16550& serial = machines.front()->serial();
     if (typed.empty()) {
         std::array<std::byte, kInputChunkBytes> buffer;
         std::size_t const count = options.console_input->take(buffer);
         typed.assign(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
         input_taken = input_taken || count != 0;
     }
-    std::size_t const accepted = serial.push(typed);
+    std::size_t const accepted = machines.front()->type(typed);
     typed.erase(typed.begin(), typed.begin() + static_cast<std::ptrdiff_t>(accepted));
 }
 

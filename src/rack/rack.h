@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/expected.h"
 #include "device/byte_port.h"
+#include "device/vga/text_screen.h"
 #include "host/console_input.h"
 #include "host/stop_flags.h"
 #include "rack/rack_file.h"
@@ -25,7 +26,9 @@ struct RackOptions {
     /// Where the console of the machine of that name goes; asked once a machine. Required; may return null for a
     /// console that nobody sees.
     std::function<ByteSink*(std::string const& machine)> console;
-    /// Typed into the first machine's serial line; null when nobody types. With a console input the rack's report is
+    /// How the screens of machines with a VGA adapter are written to their consoles.
+    ScreenStyle screen{ScreenStyle::lines};
+    /// Typed into the first machine's serial line, or on its keyboard if it has a screen; null when nobody types. With a console input the rack's report is
     /// not repeatable once a byte has been taken.
     ConsoleInput* console_input{nullptr};
     /// Called at each barrier and before each wait, so that a prompt without a newline becomes visible. Optional.

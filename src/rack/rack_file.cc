@@ -42,8 +42,8 @@ constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "q
 constexpr std::array<std::string_view, 10> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum", "name", "control", "threads"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr auto kProcessors = std::to_array(kCpuModelNames);
-constexpr std::array<std::string_view, 18> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
-                                                         "boot", "acpi", "debug-exit", "debug-console", "hpet", "nic", "disk",
+constexpr std::array<std::string_view, 20> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
+                                                         "boot", "acpi", "debug-exit", "debug-console", "hpet", "vga", "vga-rom", "nic", "disk",
                                                          "gdb", "gdb-wait", "weight", "cap"};
 constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
 
@@ -219,6 +219,7 @@ class Reader {
         machine.has_debug_exit = BACKPLANE_TRY(table.truth("debug-exit")).value_or(false);
         machine.has_debug_console = BACKPLANE_TRY(table.truth("debug-console")).value_or(false);
         machine.has_hpet = BACKPLANE_TRY(table.truth("hpet")).value_or(false);
+        BACKPLANE_TRY_VOID(read_screen(table, machine));
         auto const weight = BACKPLANE_TRY(table.number("weight", 1, kMaxWeight));
         machine.weight = static_cast<std::uint32_t>(weight.value_or(0));
         machine.cap_ppm = BACKPLANE_TRY(table.parsed("cap", parse_cap)).value_or(machine.cap_ppm);
@@ -226,6 +227,16 @@ class Reader {
         BACKPLANE_TRY_VOID(read_nics(table, machine));
         BACKPLANE_TRY_VOID(read_disks(table, machine));
         return machine;
+    }
+
+    Expected<void, Error> read_screen(TomlTable const& table, MachineFile& machine) {
+        machine.has_vga = BACKPLANE_TRY(table.truth("vga")).value_or(false);
+        auto const rom = BACKPLANE_TRY(table.text("vga-rom"));
+        if (rom) machine.vga_rom = in_folder(*rom);
+        if (machine.has_vga && !BACKPLANE_TRY(table.text("cmdline"))) machine.command_line = kScreenCommandLine;
+        auto const problem = find_screen_problem(machine);
+        if (!problem) return {};
+        return Unexpected{table.error_at(problem->key, problem->message)};
     }
 
     Expected<void, Error> read_debugger(TomlTable const& table, MachineFile& machine) {
@@ -402,6 +413,18 @@ std::optional<FileProblem> find_file_problem(MachineFile const& machine) {
     if (!initrd_bytes) return FileProblem{"initrd", printable(initrd_bytes.error().message)};
     if (*initrd_bytes < machine.memory_bytes - *kernel_bytes) return std::nullopt;
     return does_not_fit(machine, "initrd", *machine.initrd, *initrd_bytes);
+}
+
+std::optional<FileProblem> find_screen_problem(MachineFile const& machine) {
+    if (!machine.vga_rom) {
+        if (!machine.has_vga || !machine.firmware) return std::nullopt;
+        return FileProblem{"vga", "a firmware shows nothing without the adapter's BIOS; expected vga-rom as well"};
+    }
+    if (!machine.has_vga) return FileProblem{"vga-rom", "the machine has no screen; expected vga as well"};
+    if (!machine.firmware) return FileProblem{"vga-rom", "nobody runs it without a firmware; expected firmware as well"};
+    auto const bytes = readable_file_bytes(*machine.vga_rom);
+    if (!bytes) return FileProblem{"vga-rom", printable(bytes.error().message)};
+    return std::nullopt;
 }
 
 std::string_view model_text(NicModel model) { return model == NicModel::e1000 ? "e1000" : "virtio-net"; }

@@ -34,6 +34,7 @@ namespace backplane {
 inline constexpr std::uint64_t kDefaultInstructionsPerSecond = 1'000'000'000;
 inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{256} << 20;
 inline constexpr std::string_view kDefaultCommandLine = "console=ttyS0";
+inline constexpr std::string_view kScreenCommandLine = "console=tty0";  // of a machine with a screen
 inline constexpr std::size_t kMaxDisks = 8;  // of a machine
 inline constexpr std::size_t kMaxCommandLineBytes = 2047;  // COMMAND_LINE_SIZE of Linux on x86, without the final zero
 
@@ -97,6 +98,8 @@ struct MachineFile {
     bool has_debug_exit{false};
     bool has_debug_console{false};
     bool has_hpet{false};
+    bool has_vga{false};                            ///< its screen is the console
+    std::optional<std::filesystem::path> vga_rom;   ///< the adapter's BIOS, with a firmware
     std::vector<NicFile> nics;
     std::vector<DiskFile> disks;
     /// Where a debugger can connect (host/stream_listener.h); none: nowhere.
@@ -163,6 +166,8 @@ struct FileProblem {
     std::string message;  ///< what was found; expected ...
 };
 [[nodiscard]] std::optional<FileProblem> find_file_problem(MachineFile const& machine);
+/// The same for the screen: what is there without the other, a ROM that cannot be read.
+[[nodiscard]] std::optional<FileProblem> find_screen_problem(MachineFile const& machine);
 
 /// The name of a rack whose file gives it none: that of the file, or of its folder when it is a rack.toml.
 [[nodiscard]] std::string rack_name(std::filesystem::path const& rack_file);

@@ -271,7 +271,7 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nsede = 1\n",
      "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, processor, time, seed, ips, quantum, name, control, threads; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",
-     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, threads-per-core, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, hpet, nic, disk, gdb, gdb-wait, weight, cap; did "
+     "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, threads-per-core, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, hpet, vga, vga-rom, nic, disk, gdb, gdb-wait, weight, cap; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
      "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, uplink, peer, mac, group; did you mean \"mac\"?"},
@@ -414,6 +414,13 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:7: machine.a.gdb: \"12x\"; expected a port such as \":1234\", or a path with a \"/\""},
     {"[machine.a]\nkernel = \"vmlinuz\"\ngdb-wait = true\n",
      "r.toml:3:12: machine.a.gdb-wait: no address to wait at; expected gdb = \":PORT\" as well"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nvga-rom = \"vmlinuz\"\n",
+     "r.toml:3:11: machine.a.vga-rom: the machine has no screen; expected vga as well"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nvga = true\nvga-rom = \"vmlinuz\"\n",
+     "r.toml:4:11: machine.a.vga-rom: nobody runs it without a firmware; expected firmware as well"},
+    {"[machine.a]\nfirmware = \"vmlinuz\"\nvga = true\n",
+     "r.toml:3:7: machine.a.vga: a firmware shows nothing without the adapter's BIOS; expected vga-rom as well"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nhpet = 1\n", "r.toml:3:8: machine.a.hpet: a whole number; expected true or false"},
     {"[machine.a]\nkernel = \"vmlinuz\"\ndebug-exit = 1\n",
      "r.toml:3:14: machine.a.debug-exit: a whole number; expected true or false"},
     {"[link.l]\nwait = \"10\"\n",

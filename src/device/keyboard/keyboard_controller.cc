@@ -41,7 +41,10 @@ constexpr std::uint8_t kResend = 0xfe;
 constexpr std::uint8_t kEcho = 0xee;
 constexpr std::uint8_t kBasicTestPassed = 0xaa;
 
+constexpr Ticks kKeyInterval = milliseconds(5);
 constexpr std::uint8_t kShift = 0x2a;
+constexpr std::uint8_t kControl = 0x1d;
+constexpr std::uint8_t kExtended = 0xe0;
 constexpr std::uint8_t kReleased = 0x80;
 
 /// Scan codes of set 1 by position on a US keyboard: the characters without and with Shift, and the first one's code.
@@ -60,21 +63,44 @@ constexpr std::array<KeyRow, 5> kRows{{
     {" ", " ", 0x39},
 }};
 
-struct Key {
+struct FoundKey {
     std::uint8_t code{0};  // 0: there is no such key
-    bool shifted{false};
+    std::uint8_t modifier{0};
 };
 
+/// What terminals send for keys that are no characters (as xterm and the Linux console do).
+struct SequenceKey {
+    std::string_view sequence;
+    std::uint8_t modifier;  // kExtended: the code has the prefix E0
+    std::uint8_t code;
+};
+constexpr auto kSequences = std::to_array<SequenceKey>({
+    {"\x1b[A", kExtended, 0x48},  {"\x1b[B", kExtended, 0x50},  {"\x1b[C", kExtended, 0x4d},  {"\x1b[D", kExtended, 0x4b},
+    {"\x1bOA", kExtended, 0x48},  {"\x1bOB", kExtended, 0x50},  {"\x1bOC", kExtended, 0x4d},  {"\x1bOD", kExtended, 0x4b},
+    {"\x1b[H", kExtended, 0x47},  {"\x1b[F", kExtended, 0x4f},  {"\x1b[1~", kExtended, 0x47}, {"\x1b[4~", kExtended, 0x4f},
+    {"\x1b[2~", kExtended, 0x52}, {"\x1b[3~", kExtended, 0x53}, {"\x1b[5~", kExtended, 0x49}, {"\x1b[6~", kExtended, 0x51},
+    {"\x1bOP", 0, 0x3b},          {"\x1bOQ", 0, 0x3c},          {"\x1bOR", 0, 0x3d},          {"\x1bOS", 0, 0x3e},
+    {"\x1b[15~", 0, 0x3f},        {"\x1b[17~", 0, 0x40},        {"\x1b[18~", 0, 0x41},        {"\x1b[19~", 0, 0x42},
+    {"\x1b[20~", 0, 0x43},        {"\x1b[21~", 0, 0x44},        {"\x1b[23~", 0, 0x57},        {"\x1b[24~", 0, 0x58},
+});
+
+SequenceKey const* find_sequence(std::string_view text) {
+    for (SequenceKey const& key : kSequences)
+        if (text.starts_with(key.sequence)) return &key;
+    return nullptr;
+}
+
 /// Enter and Backspace also as a terminal or a pipe sends them.
-Key find_key(char character) {
+FoundKey find_key(char character) {
     if (character == '\n') character = '\r';
     if (character == '\x7f') character = '\b';
     for (KeyRow const& row : kRows) {
         if (auto const at = row.plain.find(character); at != std::string_view::npos)
-            return {static_cast<std::uint8_t>(row.first_code + at), false};
+            return {static_cast<std::uint8_t>(row.first_code + at), 0};
         if (auto const at = row.shifted.find(character); at != std::string_view::npos)
-            return {static_cast<std::uint8_t>(row.first_code + at), true};
+            return {static_cast<std::uint8_t>(row.first_code + at), kShift};
     }
+    if (character >= 1 && character <= 26) return {find_key(static_cast<char>(character - 1 + 'a')).code, kControl};
     return {};
 }
 
@@ -90,16 +116,48 @@ void KeyboardController::reset() {
     update();
 }
 
-bool KeyboardController::type(char character) {
+bool KeyboardController::is_listening() const {
+    return state_.scanning && (state_.configuration & kKeyboardDisabled) == 0;
+}
+
+/// A key goes down and up while the modifier (0: none; or the prefix of an extended key) is held.
+bool KeyboardController::press(std::uint8_t modifier, std::uint8_t code) {
     constexpr std::size_t kMostCodes = 4;
     if (room() < kMostCodes) return false;
-    Key const key = find_key(character);
-    if (key.code == 0 || !state_.scanning || (state_.configuration & kKeyboardDisabled) != 0) return true;
-    if (key.shifted) answer(kShift);
-    answer(key.code);
-    answer(key.code | kReleased);
-    if (key.shifted) answer(kShift | kReleased);
+    if (!is_listening()) return true;
+    if (modifier != 0) answer(modifier);
+    answer(code);
+    if (modifier == kExtended) answer(kExtended);
+    answer(code | kReleased);
+    if (modifier != 0 && modifier != kExtended) answer(modifier | kReleased);
     return true;
+}
+
+bool KeyboardController::type(char character) {
+    FoundKey const key = find_key(character);
+    return key.code == 0 || press(key.modifier, key.code);
+}
+
+std::size_t KeyboardController::type(ConstByteSpan bytes) {
+    std::string_view const text{reinterpret_cast<char const*>(bytes.data()), bytes.size()};
+    std::size_t taken = 0;
+    while (taken < text.size() && waiting_.size() < kMostWaiting) {
+        auto const* const sequence = find_sequence(text.substr(taken));
+        auto const plain = find_key(text[taken]);
+        if (sequence != nullptr)
+            waiting_.push_back({sequence->modifier, sequence->code});
+        else if (plain.code != 0)
+            waiting_.push_back({plain.modifier, plain.code});
+        taken += sequence != nullptr ? sequence->sequence.size() : 1;
+    }
+    if (!waiting_.empty() && !typist_.is_armed()) typist_.arm(clock_.now() + kKeyInterval);
+    return taken;
+}
+
+void KeyboardController::press_next() {
+    [[maybe_unused]] bool const is_taken = press(waiting_.front().modifier, waiting_.front().code);
+    waiting_.pop_front();
+    if (!waiting_.empty()) typist_.arm(clock_.now() + kKeyInterval);
 }
 
 /// What does not fit is lost: a guest that sends commands and never reads has itself to blame.

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,6 +30,10 @@ class KeyboardTest : public testing::Test {
     void command(unsigned value) { bus_.out(KeyboardController::kCommandPort, Width::byte, value); }
     void data(unsigned value) { bus_.out(KeyboardController::kDataPort, Width::byte, value); }
     unsigned status() { return static_cast<unsigned>(bus_.in(KeyboardController::kCommandPort, Width::byte)); }
+    void pass_key() {
+        clock_.advance_to(clock_.next_deadline());
+        clock_.fire_due();
+    }
     std::vector<unsigned> answers() {
         std::vector<unsigned> result;
         while ((status() & 1) != 0)
@@ -40,7 +47,8 @@ class KeyboardTest : public testing::Test {
     Bus bus_{memory_};
     OneLine line_;
     PowerControl power_;
-    KeyboardController keyboard_{InterruptLine{line_, 1}, power_};
+    MachineClock clock_;
+    KeyboardController keyboard_{clock_, InterruptLine{line_, 1}, power_};
 };
 
 // What firmware does at its start.
@@ -108,7 +116,7 @@ TEST_F(KeyboardTest, CharactersBecomeScanCodes) {
         EXPECT_TRUE(keyboard_.type(character));
         EXPECT_EQ(answers(), (Bytes{code, code | 0x80}));
     }
-    EXPECT_TRUE(keyboard_.type('\x02'));
+    EXPECT_TRUE(keyboard_.type('\x1f'));
     EXPECT_EQ(answers(), Bytes{});
     data(0xf5);
     EXPECT_EQ(answers(), Bytes{0xfa});
@@ -123,6 +131,28 @@ TEST_F(KeyboardTest, AFullBufferTakesNoMore) {
     for (int i = 0; i < 100; ++i) data(0xff);
     EXPECT_EQ(answers().size(), 32U);
     EXPECT_TRUE(keyboard_.type('A'));
+}
+
+// What a terminal sends for Up, F2, Ctrl-C and Delete, one key after the other.
+TEST_F(KeyboardTest, SequencesOfATerminalBecomeKeys) {
+    std::string_view const typed{"\x1b[A\x1bOQ\x03\x1b[3~\x1b"};
+    EXPECT_EQ(keyboard_.type(std::as_bytes(std::span{typed})), typed.size());
+    EXPECT_EQ(answers(), Bytes{});
+    for (Bytes const& codes : {Bytes{0xe0, 0x48, 0xe0, 0xc8}, Bytes{0x3c, 0xbc}, Bytes{0x1d, 0x2e, 0xae, 0x9d},
+                               Bytes{0xe0, 0x53, 0xe0, 0xd3}, Bytes{0x01, 0x81}}) {
+        pass_key();
+        EXPECT_EQ(answers(), codes);
+    }
+    EXPECT_EQ(clock_.next_deadline(), Ticks::never());
+}
+
+TEST_F(KeyboardTest, WhatFindsNoRoomIsTypedLaterAndNobodyWaitsForADeafGuest) {
+    std::string const typed(1000, 'a');
+    std::size_t const taken = keyboard_.type(std::as_bytes(std::span{typed}));
+    EXPECT_EQ(taken, 256U);
+    for (std::size_t i = 0; i < taken; ++i) pass_key();
+    EXPECT_EQ(clock_.next_deadline(), Ticks::never());
+    EXPECT_EQ(answers().size(), 30U);
 }
 
 TEST_F(KeyboardTest, ResetPulses) {
