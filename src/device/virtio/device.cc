@@ -98,6 +98,8 @@ std::uint64_t Device::read_common(std::uint64_t offset, Width width) {
     auto const at = [&](std::uint64_t reg, Width natural) { return offset == reg && width == natural; };
     if (at(kDeviceFeatureSelect, Width::dword)) return device_feature_select_;
     if (at(kDeviceFeature, Width::dword)) return half_of(offered_features(), device_feature_select_);
+    // Drivers must use the natural width (4.1.3.1), but iPXE looks for VERSION_1 in the lower half of the upper word.
+    if (at(kDeviceFeature, Width::word)) return half_of(offered_features(), device_feature_select_) & 0xffff;
     if (at(kDriverFeatureSelect, Width::dword)) return driver_feature_select_;
     if (at(kDriverFeature, Width::dword)) return half_of(driver_features_, driver_feature_select_);
     if (at(kConfigVector, Width::word)) return config_vector_;

@@ -109,6 +109,15 @@ TEST_F(DeviceTest, ABrokenQueueNeedsAReset) {
     EXPECT_EQ(nic_.receive(make_frame(60)), ReceiveResult::landed);
 }
 
+// As iPXE reads the features: VERSION_1 is bit 32.
+TEST_F(DeviceTest, FeaturesCanBeReadByHalves) {
+    nic_.write(0, Width::dword, 1);
+    EXPECT_EQ(nic_.read(4, Width::word) & 1, 1U);
+    nic_.write(0, Width::dword, 0);
+    EXPECT_EQ(nic_.read(4, Width::word), nic_.read(4, Width::dword) & 0xffff);
+    EXPECT_NE(nic_.read(4, Width::word), 0U);
+}
+
 TEST_F(DeviceTest, CrookedAccessesAreCounted) {
     for (std::uint64_t offset = 0; offset < 0x40; ++offset) {
         if (offset != 0x14 && offset != 0x15) {
