@@ -7,6 +7,7 @@ namespace backplane {
 DebugTarget::Life MachineTarget::life() const {
     switch (machine_.state()) {
         case Machine::State::powered_off:
+        case Machine::State::stopped:
             return Life::powered_off;
         case Machine::State::crashed:
             return Life::crashed;

@@ -75,7 +75,7 @@ class UnheardLine final : public ByteSink {
 
 class Machine {
   public:
-    enum class State : std::uint8_t { running, powered_off, crashed };
+    enum class State : std::uint8_t { running, powered_off, crashed, stopped };  // stopped: from outside
 
     /// Builds the board. `console` gets what the serial line sends and outlives the machine, like the pool.
     /// Errors: memory size refused, no memory left.
@@ -109,7 +109,7 @@ class Machine {
     /// Ends the machine as crashed.
     void stop(std::string cause);
     /// Ends it as somebody who pulls the plug.
-    void switch_off() { state_ = State::powered_off; }
+    void switch_off() { state_ = State::stopped; }
     /// The guest gets an event and decides. False: there is no such button (hardware-reduced ACPI).
     bool press_power_button();
 

@@ -513,6 +513,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
     switch (machine.state()) {
         case Machine::State::running: out.state = ending == Ending::timeout ? MachineState::timed_out : MachineState::running; break;
         case Machine::State::powered_off: out.state = MachineState::powered_off; break;
+        case Machine::State::stopped: out.state = MachineState::stopped; break;
         case Machine::State::crashed: out.state = MachineState::crashed; break;
     }
     out.cause = machine.cause();
@@ -543,6 +544,18 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
             nic.received_bytes = port.bytes_received;
         }
         out.nics.push_back(std::move(nic));
+    }
+    for (std::size_t d = 0; d < machine.disk_count(); ++d) {
+        virtio::BlockCounters const& counters = machine.disk(d).counters();
+        out.disks.push_back({.name = "disk" + std::to_string(d),
+                             .image = file.machines[index].disks[d].image.string(),
+                             .bytes = machine.disk(d).bytes(),
+                             .reads = counters.reads,
+                             .read_bytes = counters.read_bytes,
+                             .writes = counters.writes,
+                             .written_bytes = counters.written_bytes,
+                             .flushes = counters.flushes,
+                             .failures = counters.failures});
     }
     return out;
 }

@@ -1,5 +1,6 @@
 #include "rack/rack_file.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -20,6 +21,8 @@ class RackFileTest : public testing::Test {
         make("vmlinuz", "a kernel");
         make("initrd.img", "an initrd");
         make("empty", "");
+        make("disk.img", std::string(1024, 'd'));
+        make("crooked.img", std::string(1000, 'd'));
     }
     ~RackFileTest() override { std::filesystem::remove_all(folder_); }
 
@@ -80,6 +83,27 @@ uplink = "none"
 
 [link.lan]
 )";
+
+TEST_F(RackFileTest, DisksAreImagesAndHowTheyAreWritten) {
+    auto const rack = parse(R"([machine.a]
+kernel = "vmlinuz"
+[[machine.a.disk]]
+image = "disk.img"
+readonly = true
+[[machine.a.disk]]
+image = "disk.img"
+snapshot = true
+)");
+    ASSERT_TRUE(rack.has_value()) << rack.error().message;
+    auto const& disks = rack->machines.front().disks;
+    ASSERT_EQ(disks.size(), 2U);
+    EXPECT_EQ(disks[0].image, in_folder("disk.img"));
+    EXPECT_EQ(disks[0].mode, DiskMode::read_only);
+    EXPECT_EQ(disks[1].mode, DiskMode::snapshot);
+    std::string nine{"[machine.a]\nkernel = \"vmlinuz\"\n"};
+    for (int i = 0; i < 9; ++i) nine += "[[machine.a.disk]]\nimage = \"disk.img\"\nreadonly = true\n";
+    EXPECT_THAT(problem(nine), testing::HasSubstr("machine.a.disk: too many disks; expected at most 8"));
+}
 
 TEST_F(RackFileTest, ReadsEveryKey) {
     std::string text{kTwoMachines};
@@ -420,6 +444,16 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:4:11: machine.a.vga-rom: nobody runs it without a firmware; expected firmware as well"},
     {"[machine.a]\nfirmware = \"vmlinuz\"\nvga = true\n",
      "r.toml:3:7: machine.a.vga: a firmware shows nothing without the adapter's BIOS; expected vga-rom as well"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{}]\n", "r.toml:3:9: machine.a.disk[0].image: no image; expected image = \"FILE\""},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{image = \"disk.img\", size = 5}]\n",
+     "r.toml:3:30: machine.a.disk[0].size: unknown key; expected one of image, readonly, snapshot"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{image = \"disk.img\", readonly = 1}]\n",
+     "r.toml:3:41: machine.a.disk[0].readonly: a whole number; expected true or false"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{image = \"disk.img\", readonly = true, snapshot = true}]\n",
+     "r.toml:3:58: machine.a.disk[0].snapshot: nothing is written to a disk that is readonly; expected one of the two"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{image = \"no.img\"}]\n", "r.toml:3:18: machine.a.disk[0].image: no.img: no such file"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{image = \"empty\"}]\n", "r.toml:3:18: machine.a.disk[0].image: empty: empty"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\ndisk = [{image = \"crooked.img\"}]\n", "r.toml:3:18: machine.a.disk[0].image: crooked.img: 1000 bytes; expected a multiple of 512"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nhpet = 1\n", "r.toml:3:8: machine.a.hpet: a whole number; expected true or false"},
     {"[machine.a]\nkernel = \"vmlinuz\"\ndebug-exit = 1\n",
      "r.toml:3:14: machine.a.debug-exit: a whole number; expected true or false"},

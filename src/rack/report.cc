@@ -134,6 +134,28 @@ std::string nic_table(RackReport const& report) {
     return any ? '\n' + table.text() : "";
 }
 
+std::string disk_table(RackReport const& report) {
+    Table table{{{"disk", Align::left},
+                 {"size", Align::right},
+                 {"reads", Align::right},
+                 {"bytes read", Align::right},
+                 {"writes", Align::right},
+                 {"bytes written", Align::right},
+                 {"flushes", Align::right},
+                 {"failures", Align::right},
+                 {"image", Align::left}}};
+    bool any = false;
+    for (MachineReport const& machine : report.machines) {
+        for (DiskReport const& disk : machine.disks) {
+            any = true;
+            table.add({machine.name + '.' + disk.name, fmt::to_string(disk.bytes), fmt::to_string(disk.reads),
+                       fmt::to_string(disk.read_bytes), fmt::to_string(disk.writes), fmt::to_string(disk.written_bytes),
+                       fmt::to_string(disk.flushes), fmt::to_string(disk.failures), printable(disk.image)});
+        }
+    }
+    return any ? '\n' + table.text() : "";
+}
+
 /// "unknown destination 3, no buffer 1"; what is zero is left out.
 std::string counts_text(std::vector<std::pair<std::string, std::uint64_t>> const& counts) {
     std::string text;
@@ -249,6 +271,14 @@ Json nic_json(NicReport const& nic) {
             {"received_bytes", nic.received_bytes}};
 }
 
+Json disk_json(DiskReport const& disk) {
+    return {{"name", disk.name},           {"image", printable(disk.image)},
+            {"bytes", disk.bytes},         {"reads", disk.reads},
+            {"read_bytes", disk.read_bytes}, {"writes", disk.writes},
+            {"written_bytes", disk.written_bytes}, {"flushes", disk.flushes},
+            {"failures", disk.failures}};
+}
+
 Json machine_json(MachineReport const& machine) {
     Json json{{"name", machine.name}, {"state", token(machine_state_text(machine.state))}};
     if (machine.state == MachineState::crashed) {
@@ -267,6 +297,8 @@ Json machine_json(MachineReport const& machine) {
         json["cpus"].push_back({{"instructions", cpu.instructions}, {"interrupts", cpu.interrupts}, {"exceptions", cpu.exceptions}});
     json["nics"] = Json::array();
     for (NicReport const& nic : machine.nics) json["nics"].push_back(nic_json(nic));
+    json["disks"] = Json::array();
+    for (DiskReport const& disk : machine.disks) json["disks"].push_back(disk_json(disk));
     return json;
 }
 
@@ -346,6 +378,8 @@ std::string_view machine_state_text(MachineState state) {
             return "powered off";
         case MachineState::crashed:
             return "crashed";
+        case MachineState::stopped:
+            return "stopped";
         case MachineState::timed_out:
             return "timed out";
     }
@@ -371,7 +405,7 @@ std::string human_report(RackReport const& report) {
         fmt::format("rack: {} after {:.6f} s of virtual time; engine {}, seed {}, trace {:016x}, {}\n\n",
                     ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed, report.trace_hash,
                     report.is_repeatable ? "repeatable" : "not repeatable (input from outside, or a disk that is written in place)");
-    text += machine_table(report) + cpu_table(report) + nic_table(report) + link_table(report) + link_notes(report) +
+    text += machine_table(report) + cpu_table(report) + nic_table(report) + disk_table(report) + link_table(report) + link_notes(report) +
             queue_table(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB{}\n", seconds(report.host.wall_ns),
                         seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20, thread_note(report));

@@ -19,13 +19,13 @@ namespace backplane {
 
 /// Why the rack stopped.
 enum class Ending : std::uint8_t {
-    all_off,      ///< every machine powered itself off
+    all_off,      ///< every machine powered itself off, or was stopped by `ctl stop`
     crashed,      ///< no machine runs any more, and at least one crashed or panicked
     timeout,      ///< the host's time for the run was over
     interrupted,  ///< Ctrl-C, Ctrl-A x or SIGTERM
 };
 
-enum class MachineState : std::uint8_t { running, powered_off, crashed, timed_out };
+enum class MachineState : std::uint8_t { running, powered_off, crashed, timed_out, stopped };  // stopped: by `ctl stop`
 
 struct NicReport {
     std::string name;   ///< "nic0"
@@ -37,6 +37,18 @@ struct NicReport {
     std::uint64_t sent_bytes{0};
     std::uint64_t received_frames{0};
     std::uint64_t received_bytes{0};
+};
+
+struct DiskReport {
+    std::string name;   ///< "disk0"
+    std::string image;
+    std::uint64_t bytes{0};  ///< its size
+    std::uint64_t reads{0};
+    std::uint64_t read_bytes{0};
+    std::uint64_t writes{0};
+    std::uint64_t written_bytes{0};
+    std::uint64_t flushes{0};
+    std::uint64_t failures{0};  ///< requests that were answered with an error
 };
 
 /// One processor of a machine.
@@ -59,6 +71,7 @@ struct MachineReport {
     Ticks idle_time{};                    ///< of that, spent halted
     std::uint64_t unclaimed_accesses{0};  ///< loads and stores that no RAM and no device answered
     std::vector<NicReport> nics;
+    std::vector<DiskReport> disks{};
 };
 
 struct CaptureSummary {

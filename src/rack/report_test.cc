@@ -34,6 +34,7 @@ RackReport example() {
     nic.received_frames = 20;
     nic.received_bytes = 2000;
     alpha.nics.push_back(nic);
+    alpha.disks.push_back({"disk0", "d.img", 8192, 4, 2048, 2, 1024, 1, 0});
     report.machines.push_back(alpha);
 
     MachineReport beta;
@@ -81,6 +82,9 @@ alpha.cpu1     500000000           3           0
 
 nic         mac                link  tail moves  head moves  rx interrupts  tx-complete interrupts  sent  received
 alpha.nic0  02:00:00:00:00:01  lan           10          20              5                       9    12        20
+
+disk         size  reads  bytes read  writes  bytes written  flushes  failures  image
+alpha.disk0  8192      4        2048       2           1024        1         0  d.img
 
 link  completion  frames  bytes  deliveries  copies/frame  whole  cut  peak stored bytes  waits  drops
 lan   landed          30   3000          32         1.000      7    3                  0      2  no such station 4
@@ -144,6 +148,19 @@ TEST(Report, ForPrograms) {
           "received_frames": 20,
           "received_bytes": 2000
         }
+      ],
+      "disks": [
+        {
+          "name": "disk0",
+          "image": "d.img",
+          "bytes": 8192,
+          "reads": 4,
+          "read_bytes": 2048,
+          "writes": 2,
+          "written_bytes": 1024,
+          "flushes": 1,
+          "failures": 0
+        }
       ]
     },
     {
@@ -158,7 +175,8 @@ TEST(Report, ForPrograms) {
       "idle_share": 0.0,
       "unclaimed_accesses": 0,
       "cpus": [],
-      "nics": []
+      "nics": [],
+      "disks": []
     }
   ],
   "links": [

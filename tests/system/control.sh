@@ -69,5 +69,6 @@ python3 - <<'EOP' || die "the report"
 import json
 report = json.load(open("report.json"))
 assert not report["rack"]["repeatable"] and report["links"][0]["cuts"] == 1, report
+assert [machine["state"] for machine in report["machines"]] == ["powered_off", "stopped"], report["machines"]
 EOP
 [ ! -e "$work/backplane/lab.sock" ] || die "the socket is still there"

@@ -32,6 +32,9 @@ import json
 one, two = (json.load(open(name)) for name in ("one.json", "two.json"))
 assert one["rack"]["repeatable"] and two["rack"]["repeatable"]
 assert one["machines"][0]["instructions"] == two["machines"][0]["instructions"]
+disk, = one["machines"][0]["disks"]
+assert disk == two["machines"][0]["disks"][0] and disk["bytes"] == 49152 * 512 and disk["failures"] == 0, disk
+assert disk["reads"] > 0 and disk["read_bytes"] >= 3000000 and disk["written_bytes"] >= 2000000 and disk["flushes"] > 0, disk
 EOP
 boot_disk bp.mount=ro --readonly
 expect_line out "readonly=1"

@@ -14,6 +14,7 @@ constexpr unsigned kVectorCount = 2;
 
 VirtioBlock::VirtioBlock(std::string name, BlockPort& port, std::string_view id, MachineClock& clock)
     : PciTransport{std::move(name), kBlockDevice, kOtherStorage, block_, kVectorCount},
+      port_{port},
       block_{port, id, clock, wiring()} {}
 
 }  // namespace backplane

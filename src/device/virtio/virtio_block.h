@@ -24,10 +24,12 @@ class VirtioBlock final : public virtio::PciTransport {
     /// `port` and `clock` outlive the disk.
     VirtioBlock(std::string name, BlockPort& port, std::string_view id, MachineClock& clock);
 
+    [[nodiscard]] std::uint64_t bytes() const { return port_.bytes(); }
     [[nodiscard]] virtio::BlockCounters const& counters() const { return block_.counters(); }
     [[nodiscard]] virtio::GuestErrors const& guest_errors() const { return block_.guest_errors(); }
 
   private:
+    BlockPort& port_;
     virtio::Block block_;
 };
 
