@@ -13,4 +13,9 @@ struct HostUsage {
 
 [[nodiscard]] HostUsage host_usage();
 
+/// The calling thread's user and system time.
+[[nodiscard]] std::uint64_t thread_cpu_ns();
+/// The host's clock, from an arbitrary start.
+[[nodiscard]] std::uint64_t monotonic_ns();
+
 }  // namespace backplane

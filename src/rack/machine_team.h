@@ -32,10 +32,14 @@ class MachineTeam {
     struct Counters {
         std::uint64_t shared{0};  ///< barriers whose machines were shared out among threads
         std::uint64_t alone{0};   ///< too little to do: one thread did it
+        std::uint64_t shared_wall_ns{0};  ///< how long the shared ones took, by the host's clock
+        std::uint64_t shared_work_ns{0};  ///< processor time that machines took in them: what one thread would have needed
     };
     [[nodiscard]] Counters const& counters() const { return counters_; }
 
   private:
+    [[nodiscard]] bool is_worth_sharing(Ticks barrier) const;
+    void share();
     void help(std::stop_token stop);
     void work();
     [[nodiscard]] bool enter();
@@ -45,6 +49,7 @@ class MachineTeam {
     std::span<Machine* const> machines_;
     Ticks barrier_{};
     std::atomic<std::size_t> next_{0};     // the first machine that nobody has taken
+    std::atomic<std::uint64_t> work_ns_{0};  // of all threads; read when the gate is empty
     std::atomic<std::uint32_t> round_{0};  // counts run() calls that share; what helpers wait for
     /// kOpen, and the number of helpers inside. One that wakes up too late finds it closed, and nobody waits for it.
     std::atomic<std::uint32_t> gate_{0};

@@ -70,6 +70,23 @@ TEST(MachineTeam, TheResultDoesNotDependOnTheNumberOfThreads) {
     EXPECT_EQ(outcome(4, 50), one);
 }
 
+// A hand-over costs more than a few microseconds of work.
+TEST(MachineTeam, ShortQuantaAreOneThreadsWork) {
+    FramePool pool = pool_for(2);
+    Spinner first{pool}, second{pool};
+    std::vector<Machine*> const machines{first.machine.get(), second.machine.get()};
+    MachineTeam team{2};
+    for (unsigned i = 1; i <= 20; ++i) team.run(machines, microseconds(i));
+    EXPECT_EQ(team.counters().shared, 0);
+    EXPECT_EQ(team.counters().alone, 20);
+    team.run(machines, microseconds(120));
+    EXPECT_EQ(team.counters().shared, 1);
+    EXPECT_GT(team.counters().shared_work_ns, 0);
+    EXPECT_GT(team.counters().shared_wall_ns, 0);
+    EXPECT_EQ(first.machine->instructions(), 120'000);
+    EXPECT_EQ(second.machine->instructions(), 120'000);
+}
+
 // Issue: "four spinning machines with weights 1:1:2:4 get that share within 2 %".
 TEST(MachineTeam, SharesAreExact) {
     FramePool pool = pool_for(4);

@@ -630,7 +630,10 @@ RackReport Rack::Parts::report() const {
     out.trace_hash = trace.value();
     out.host.threads = p.monitor->team().threads();
     if (p.options.threads > 1) out.host.thread_note = p.reason_for_one_thread();
-    out.host.shared_barriers = p.monitor->team().counters().shared;
+    MachineTeam::Counters const& team = p.monitor->team().counters();
+    out.host.shared_barriers = team.shared;
+    out.host.shared_wall_ns = team.shared_wall_ns;
+    out.host.shared_work_ns = team.shared_work_ns;
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
     for (std::size_t i = 0; i < p.network->link_count(); ++i) out.links.push_back(p.link_summary(i));
     if (p.exchange) out.queue = p.queue_summary();

@@ -112,6 +112,8 @@ struct HostReport {
     std::uint64_t peak_resident_bytes{0};
     unsigned threads{1};                ///< that ran machines
     std::uint64_t shared_barriers{0};   ///< whose machines were shared out among them
+    std::uint64_t shared_wall_ns{0};    ///< how long these took
+    std::uint64_t shared_work_ns{0};    ///< processor time of the machines in these: what one thread would have needed
     std::string thread_note{};          ///< why there was one thread although more were asked for
 };
 

@@ -64,7 +64,7 @@ RackReport example() {
     lan.capture = CaptureSummary{"lan.pcapng", 30, "No space left on device"};
     report.links.push_back(lan);
 
-    report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20, 2, 33};
+    report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20, 2, 33, 500'000'000, 900'000'000};
     return report;
 }
 
@@ -92,7 +92,7 @@ lan: detected by destination 20, configuration 2
 lan: frames for outside 5, remaps to the uplink 2, remaps to a peer 1
 lan: 30 frames captured in lan.pcapng; ended early: No space left on device
 
-host: 1.25 s, 1.20 s of CPU time, at most 300 MiB; 2 threads shared 43 % of 77 quanta: 0.96 processors busy
+host: 1.25 s, 1.20 s of CPU time, at most 300 MiB; 2 threads shared 43 % of 77 quanta, and took 0.50 s for 0.90 s of work there: 1.80 times as fast
 )");
 }
 
@@ -221,7 +221,9 @@ TEST(Report, ForPrograms) {
     "cpu_ns": 1200000000,
     "peak_resident_bytes": 314572800,
     "threads": 2,
-    "shared_barriers": 33
+    "shared_barriers": 33,
+    "shared_wall_ns": 500000000,
+    "shared_work_ns": 900000000
   }
 }
 )");
