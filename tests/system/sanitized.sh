@@ -1,6 +1,7 @@
 #!/bin/bash
-# The build with address and undefined-behaviour sanitizers boots Debian's kernel (in both tiers when BACKPLANE_LONG
-# is set, as ./test --long does), with a disk, network cards, a screen and an HPET; nothing is reported, and it is the same run as that of the release build, to the last instruction.
+# The build with address and undefined-behaviour sanitizers boots Debian's kernel (in both tiers when BACKPLANE_LONG is set,
+# as ./test --long does), with a disk, network cards, a screen, two processors and an HPET. Nothing is reported, and it is
+# the same run as that of the release build, to the last instruction.
 . "$(dirname "$0")/asserts"
 sanitized=$tests/../../build-debug/backplane
 [ -x "$sanitized" ] || { echo "there is no debug build (cmake --preset debug)"; exit 77; }
