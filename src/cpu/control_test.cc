@@ -103,7 +103,7 @@ std::optional<unsigned> write_raises(std::uint32_t number, std::uint64_t value) 
 
 TEST(Msrs, UnknownOnesAreRefused) {
     for (std::uint32_t const number :
-         {0U, 0x11U, 0x3aU /* FEATURE_CONTROL */, 0x12U, 0x17bU /* MCG_CTL */, 0x400U /* MC0_CTL */, 0x480U /* VMX */,
+         {0U, 0x11U, 0x3aU /* FEATURE_CONTROL */, 0x12U, 0x17bU /* MCG_CTL */, 0x404U /* MC1_CTL */, 0x480U /* VMX */,
           0x6a0U /* CET */, 0xda0U /* XSS */, 0xc000'0085U, 0xc000'0104U /* TSC_RATIO */, 0x1234'5678U, 0xffff'ffffU,
           0x210U}) {
         EXPECT_EQ(read_raises(number), 13u) << number;
@@ -155,7 +155,11 @@ TEST(Msrs, RefuseWrongValues) {
         {0xfe, 0, false},   // MTRRcap is read-only
         {0x179, 0, false},  // MCG_CAP
         {0x17a, 0, true},
-        {0x17a, 4, false},
+        {0x17a, 5, true},
+        {0x17a, 8, false},
+        {0x400, ~std::uint64_t{0}, true},
+        {0x401, 0, true},
+        {0x401, 1, false},  // [SDM3B] 15.3.2.2
         {0x1b, 0xfee0'0d00 | bit(45), false},  // beyond the physical address
         {0x1b, 0xfee0'0500, false},            // x2APIC without the enable bit
         {0x80f, bit(32), false},
@@ -166,10 +170,11 @@ TEST(Msrs, RefuseWrongValues) {
             << std::hex << row.number << " = " << row.value;
 }
 
-TEST(Msrs, MachineCheckHasNoBanks) {
+TEST(Msrs, MachineCheckHasOneBank) {
     TestMachine machine;
-    EXPECT_EQ(machine.cpu.read_msr(0x179), 0u);
+    EXPECT_EQ(machine.cpu.read_msr(0x179), 1u);
     EXPECT_EQ(machine.cpu.read_msr(0x17a), 0u);
+    EXPECT_EQ(machine.cpu.read_msr(0x401), 0u);
 }
 
 // --- CPUID --------------------------------------------------------------------------------------------------------

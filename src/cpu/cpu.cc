@@ -106,7 +106,7 @@ void Cpu::set_rflags(std::uint64_t value) {
 void Cpu::look_for_interrupts() {
     if (has_waiting_interrupt()) attention_ = true;
 }
-bool Cpu::has_waiting_interrupt() const { return apic_.interrupt_ready() || apic_.nmi_pending(); }
+bool Cpu::has_waiting_interrupt() const { return has_machine_check_ || apic_.interrupt_ready() || apic_.nmi_pending(); }
 
 void Cpu::mode_changed() {
     Segment const& code = state_.segments[cs];

@@ -384,6 +384,9 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] bool yields() const { return yields_; }
     /// An interrupt that is not masked, or an NMI, is pending: a halted processor would wake up.
     [[nodiscard]] bool has_wake_event() const;
+    /// An error that the hardware has found: bank 0 notes it, and INT 18 comes before the next instruction; a processor with
+    /// CR4.MCE = 0, or that has another one in progress, shuts down ([SDM3B] 15.3, 15.10.4.1).
+    void raise_machine_check(std::uint64_t status, std::uint64_t address);
     /// Time passed without instructions (idle): the clock's base moves.
     void skip_to(Ticks time);
     void reset();
@@ -482,6 +485,7 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] Ticks time_of(std::uint64_t instructions) const;
     void clock_to(std::uint64_t instructions) { clock_.advance_to(time_of(instructions)); }
     void note_interrupt(std::uint8_t vector) const;
+    void take_machine_check();
     void drop_debugging_if_idle();
     [[nodiscard]] bool take_debug_stop();
     void report_retired(std::uint64_t linear, unsigned privilege);
@@ -643,8 +647,11 @@ class Cpu final : public TranslationObserver {
         std::uint64_t spec_ctrl{0};
         std::uint64_t syscfg{0}, hwcr{0}, northbridge{0};
         std::uint64_t debug_control{0};
+        std::uint64_t machine_check_status{0};
+        std::array<std::uint64_t, 4> bank{};  ///< CTL, STATUS, ADDR, MISC
         std::uint64_t misc_enable{1};
     } msrs_;
+    bool has_machine_check_{false};
 
     TlbSet user_tlb_, supervisor_tlb_, supervisor_ac_tlb_;
     /// Translations of PCIDs that do not run (docs/design/tlb.md); its jumps are on the translated state's shelf of the

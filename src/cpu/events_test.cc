@@ -177,6 +177,60 @@ TEST(Nmi, ComesBeforeAnInterrupt) {
     EXPECT_EQ(machine.frame().rip, kCode);
 }
 
+// [SDM3B] 15.3, 15.10.4.1; [SDM3A] table 6-2: before an NMI, and whatever IF says.
+constexpr std::uint64_t kUncorrected = 0xb600'0000'0000'0135;  // valid, uncorrected, enabled, address valid, context corrupt
+
+void enable_machine_checks(TestMachine& machine) {
+    machine.with_state([](CpuState& state) { state.cr4 |= cr4::kMachineCheck; });
+}
+
+TEST(MachineCheck, ComesBeforeEverythingElseAndIsNoted) {
+    TestMachine machine;
+    machine.put(kCode, "90 f4");
+    machine.start_kernel();
+    enable_machine_checks(machine);
+    machine.send_nmi();
+    machine.cpu.raise_machine_check(kUncorrected, 0x1234);
+    ASSERT_EQ(machine.run(), Ended::halted);
+    EXPECT_EQ(machine.arrived(), 2u) << "the NMI, at the first instruction of the other's handler";
+    EXPECT_EQ(machine.frame().rip, TestMachine::handler(18));
+    EXPECT_EQ(machine.get(machine.frame().rsp), kCode);
+    EXPECT_EQ(machine.cpu.read_msr(0x17a), 5u) << "RIPV, MCIP";
+    EXPECT_EQ(machine.cpu.read_msr(0x401), kUncorrected);
+    EXPECT_EQ(machine.cpu.read_msr(0x402), 0x1234u);
+}
+
+TEST(MachineCheck, WakesAHaltedProcessor) {
+    TestMachine machine;
+    machine.put(kCode, "f4");
+    machine.start_kernel();
+    enable_machine_checks(machine);
+    ASSERT_EQ(machine.run(), Ended::halted);
+    EXPECT_FALSE(machine.cpu.has_wake_event());
+    machine.cpu.raise_machine_check(kUncorrected, 0);
+    EXPECT_TRUE(machine.cpu.has_wake_event());
+    ASSERT_EQ(machine.run(), Ended::halted);
+    EXPECT_EQ(machine.arrived(), 18u);
+    EXPECT_EQ(machine.frame().rip, kCode + 1);
+}
+
+TEST(MachineCheck, ShutsDownWithoutMceAndInsideOfAnother) {
+    for (bool const is_enabled : {false, true}) {
+        TestMachine machine;
+        machine.put(kCode, "90 f4");
+        machine.start_kernel();
+        if (is_enabled) {
+            enable_machine_checks(machine);
+            machine.cpu.raise_machine_check(kUncorrected, 0);
+            ASSERT_EQ(machine.run(), Ended::halted);
+        }
+        machine.cpu.raise_machine_check(kUncorrected, 0);
+        EXPECT_EQ(machine.run(), Ended::shutdown) << is_enabled;
+        EXPECT_STREQ(machine.cpu.shutdown_cause(), "machine check");
+        EXPECT_EQ(*machine.cpu.read_msr(0x401) >> 62 & 1, is_enabled ? 1u : 0u) << "overflow: two without being read";
+    }
+}
+
 // A trace's link to its successor is made when the successor is found. When an interrupt comes in between, the trace
 // that is found next is the handler's, and the link must not lead there.
 TEST(Links, AreNotBoundToTheHandlerOfAnInterrupt) {

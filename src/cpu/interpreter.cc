@@ -160,12 +160,45 @@ void Cpu::run_trace(Trace* trace) {
 
 bool Cpu::has_wake_event() const {
     if (state_.waits_for_startup) return false;
-    return (apic_.nmi_pending() && !state_.nmi_blocked) || ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready());
+    return has_machine_check_ || (apic_.nmi_pending() && !state_.nmi_blocked) || ((state_.rflags & rflags::kInterrupt) != 0 && apic_.interrupt_ready());
+}
+
+void Cpu::raise_machine_check(std::uint64_t status, std::uint64_t address) {
+    constexpr std::uint64_t kValid = std::uint64_t{1} << 63;
+    constexpr std::uint64_t kOverflow = std::uint64_t{1} << 62;
+    constexpr std::uint64_t kAddressValid = std::uint64_t{1} << 58;
+    bool const is_second = (msrs_.bank[1] & kValid) != 0;
+    status |= kValid | (is_second ? kOverflow : 0);
+    msrs_.bank[1] = status;
+    if ((status & kAddressValid) != 0) msrs_.bank[2] = address;
+    has_machine_check_ = true;
+    attention_ = true;
+}
+
+/// The instruction before is complete: RIP can be returned to (RIPV). The error has nothing to do with it (no EIPV).
+void Cpu::take_machine_check() {
+    constexpr std::uint64_t kRestartValid = 1U << 0;
+    constexpr std::uint64_t kInProgress = 1U << 2;
+    has_machine_check_ = false;
+    state_.halted = false;
+    if ((state_.cr4 & cr4::kMachineCheck) == 0 || (msrs_.machine_check_status & kInProgress) != 0) {
+        shutdown_cause_ = "machine check";
+        leave_reason_ = Leave::shutdown;
+        return;
+    }
+    msrs_.machine_check_status = kRestartValid | kInProgress;
+    note_interrupt(static_cast<std::uint8_t>(ExceptionVector::machine_check));
+    deliver(static_cast<std::uint8_t>(ExceptionVector::machine_check), EventSource::external, {});
+    look_for_interrupts();  // an NMI may wait
 }
 
 /// Interrupts that may be taken now. True when one was delivered.
 bool Cpu::take_events() {
     if (debug_ != nullptr && debug_->points.hold_interrupts && !state_.halted) [[unlikely]] return false;
+    if (has_machine_check_) [[unlikely]] {  // before everything else ([SDM3A] table 6-2)
+        take_machine_check();
+        return true;
+    }
     if (apic_.nmi_pending() && !state_.nmi_blocked) {
         apic_.take_nmi();
         state_.nmi_blocked = true;

@@ -10,7 +10,7 @@ namespace {
 namespace msr {
 constexpr std::uint32_t kTsc = 0x10, kApicBase = 0x1b, kTscAdjust = 0x3b, kSpecCtrl = 0x48, kPredCmd = 0x49, kUcodeRev = 0x8b,
                         kMtrrCap = 0xfe, kSysenterCs = 0x174, kSysenterEsp = 0x175, kSysenterEip = 0x176, kMcgCap = 0x179,
-                        kMcgStatus = 0x17a, kMiscEnable = 0x1a0, kDebugControl = 0x1d9, kMtrrVariable = 0x200, kMtrrVariableEnd = 0x210,
+                        kMcgStatus = 0x17a, kBank = 0x400, kBankEnd = 0x404, kMiscEnable = 0x1a0, kDebugControl = 0x1d9, kMtrrVariable = 0x200, kMtrrVariableEnd = 0x210,
                         kPat = 0x277, kMtrrDefault = 0x2ff, kTscDeadline = 0x6e0, kX2apic = 0x800, kX2apicEnd = 0x900,
                         kKvmWallClock = 0x4b56'4d00, kKvmSystemTime = 0x4b56'4d01, kEfer = 0xc000'0080, kStar = 0xc000'0081,
                         kLstar = 0xc000'0082, kCstar = 0xc000'0083, kSfmask = 0xc000'0084, kFsBase = 0xc000'0100, kGsBase = 0xc000'0101,
@@ -48,6 +48,7 @@ std::optional<std::uint64_t> Cpu::read_msr(std::uint32_t number) {
         touch_device();
         return value ? std::optional{*value} : std::nullopt;
     }
+    if (number >= msr::kBank && number < msr::kBankEnd) return msrs_.bank[number - msr::kBank];
     if (number >= msr::kMtrrVariable && number < msr::kMtrrVariableEnd) return msrs_.mtrr_variable[number - msr::kMtrrVariable];
     for (std::size_t i = 0; i < kMtrrFixed.size(); ++i)
         if (kMtrrFixed[i] == number) return msrs_.mtrr_fixed[i];
@@ -60,8 +61,8 @@ std::optional<std::uint64_t> Cpu::read_msr(std::uint32_t number) {
         case msr::kSysenterCs: return state_.sysenter_cs;
         case msr::kSysenterEsp: return state_.sysenter_esp;
         case msr::kSysenterEip: return state_.sysenter_eip;
-        case msr::kMcgCap:
-        case msr::kMcgStatus: return 0;
+        case msr::kMcgCap: return 1;  // one bank, no MCG_CTL
+        case msr::kMcgStatus: return msrs_.machine_check_status;
         case msr::kMiscEnable: return msrs_.misc_enable;
         case msr::kDebugControl: return msrs_.debug_control;
         case msr::kPat: return msrs_.pat;
@@ -96,6 +97,11 @@ bool Cpu::write_msr(std::uint32_t number, std::uint64_t value) {
     if (number == msr::kApicBase || number == msr::kTscDeadline || (number >= msr::kX2apic && number < msr::kX2apicEnd)) {
         touch_device();
         return apic_.write_msr(number, value).has_value();
+    }
+    if (number >= msr::kBank && number < msr::kBankEnd) {  // [SDM3B] 15.3.2: all but CTL can only be cleared
+        if (number != msr::kBank && value != 0) return false;
+        msrs_.bank[number - msr::kBank] = value;
+        return true;
     }
     if (number >= msr::kMtrrVariable && number < msr::kMtrrVariableEnd) {
         bool const is_base = (number & 1) == 0;
@@ -133,7 +139,10 @@ bool Cpu::write_msr(std::uint32_t number, std::uint64_t value) {
         case msr::kSysenterCs: state_.sysenter_cs = value; return true;
         case msr::kSysenterEsp: state_.sysenter_esp = value; return true;
         case msr::kSysenterEip: state_.sysenter_eip = value; return true;
-        case msr::kMcgStatus: return value == 0;
+        case msr::kMcgStatus:
+            if (value > 7) return false;
+            msrs_.machine_check_status = value;
+            return true;
         case msr::kMiscEnable: msrs_.misc_enable = value; return true;
         case msr::kDebugControl: msrs_.debug_control = value & 0x3f; return true;
         case msr::kPat:

@@ -47,6 +47,8 @@ class DebugTarget {
     virtual void hold() = 0;
     virtual void resume() = 0;
     virtual void step(unsigned cpu) = 0;
+    /// The processor finds a machine check ([SDM3B] 15) with this MCi_STATUS.
+    virtual void raise_machine_check(unsigned cpu, std::uint64_t status, GuestPhys address) = 0;
     /// Ends the machine as crashed.
     virtual void kill() = 0;
 };

@@ -28,6 +28,9 @@ class FakeDebugTarget final : public DebugTarget {
     /// The machine comes to a stop by itself.
     void stop_with(DebugStop reason) { held = true, stop = reason; }
 
+    void raise_machine_check(unsigned cpu, std::uint64_t status, GuestPhys address) override {
+        calls += "mce" + std::to_string(cpu) + ':' + std::to_string(status) + ':' + std::to_string(address.value()) + ' ';
+    }
     [[nodiscard]] std::string name() const override { return "fake"; }
     [[nodiscard]] Life life() const override { return alive; }
     [[nodiscard]] std::string cause() const override { return "none"; }

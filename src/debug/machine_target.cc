@@ -39,6 +39,9 @@ bool MachineTarget::set_points(DebugPoints const& points) {
     for (unsigned cpu = 0; cpu < cpu_count(); ++cpu) all = machine_.engine(cpu).set_debug_points(points) && all;
     return all;
 }
+void MachineTarget::raise_machine_check(unsigned cpu, std::uint64_t status, GuestPhys address) {
+    machine_.engine(cpu).cpu().raise_machine_check(status, address.value());
+}
 void MachineTarget::step(unsigned cpu) { machine_.resume(Machine::Resume::step, cpu); }
 
 }  // namespace backplane

@@ -30,6 +30,7 @@ class MachineTarget final : public DebugTarget {
     [[nodiscard]] DebugStop stop_reason() const override { return machine_.debug_stop(); }
     void hold() override { machine_.hold(); }
     void resume() override { machine_.resume(Machine::Resume::run); }
+    void raise_machine_check(unsigned cpu, std::uint64_t status, GuestPhys address) override;
     void step(unsigned cpu) override;
     void kill() override { machine_.stop("killed by the debugger"); }
 

@@ -18,6 +18,7 @@ monitor info registers            general, segment, table, control and system re
 monitor info time                 virtual time and instructions of this machine
 monitor xp/COUNT[b|h|w|g] ADDRESS physical memory in hexadecimal, such as xp/4g 0x1000
 monitor gva2gpa ADDRESS           where a virtual address leads
+monitor mce [STATUS [ADDRESS]]    the processor finds a machine check with this MC0_STATUS (an uncorrected error)
 monitor phys on|off               memory commands of the debugger mean physical addresses
 monitor step-interrupts on|off    single steps take interrupts (off: they wait until the machine continues)
 )";
@@ -128,6 +129,16 @@ std::string translate_command(std::vector<std::string_view> const& words, DebugT
     return physical ? fmt::format("gpa: {:#x}\n", physical->value()) : std::string{"not mapped\n"};
 }
 
+std::string machine_check_command(std::vector<std::string_view> const& words, DebugTarget& target, unsigned cpu) {
+    // Valid, uncorrected, enabled, address valid, context corrupt; a data read error of the first cache.
+    constexpr std::uint64_t kUncorrected = 0xb600'0000'0000'0135;
+    auto const status = words.size() > 1 ? number_of(words[1]) : std::optional{kUncorrected};
+    auto const address = words.size() > 2 ? number_of(words[2]) : std::optional<std::uint64_t>{0};
+    if (!status || !address || words.size() > 3) return "expected mce, mce STATUS or mce STATUS ADDRESS\n";
+    target.raise_machine_check(cpu, *status, GuestPhys{*address});
+    return fmt::format("machine check {:#x} when processor {} goes on\n", *status, cpu);
+}
+
 std::string switch_command(std::vector<std::string_view> const& words, bool& choice) {
     if (words.size() == 2 && (words[1] == "on" || words[1] == "off"))
         choice = words[1] == "on";
@@ -148,12 +159,13 @@ std::string info_command(std::vector<std::string_view> const& words, DebugTarget
 
 }  // namespace
 
-std::string monitor_command(std::string_view line, DebugTarget const& target, unsigned cpu, MonitorChoices choices) {
+std::string monitor_command(std::string_view line, DebugTarget& target, unsigned cpu, MonitorChoices choices) {
     auto const words = words_of(line);
     if (words.empty() || words[0] == "help") return std::string{kHelp};
     if (words[0] == "info") return info_command(words, target, cpu);
     if (words[0] == "xp" || words[0].starts_with("xp/")) return physical_command(words, target);
     if (words[0] == "gva2gpa") return translate_command(words, target, cpu);
+    if (words[0] == "mce") return machine_check_command(words, target, cpu);
     if (words[0] == "phys") return switch_command(words, choices.physical);
     if (words[0] == "step-interrupts") return switch_command(words, choices.step_with_interrupts);
     return "unknown command; monitor help lists what there is\n";

@@ -15,7 +15,7 @@ struct MonitorChoices {
 };
 
 /// Carries a command line out. \return  lines to be shown, also for a command that does not exist
-[[nodiscard]] std::string monitor_command(std::string_view line, DebugTarget const& target, unsigned cpu,
+[[nodiscard]] std::string monitor_command(std::string_view line, DebugTarget& target, unsigned cpu,
                                           MonitorChoices choices);
 
 }  // namespace backplane

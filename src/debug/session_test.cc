@@ -255,6 +255,9 @@ TEST_F(SessionTest, MonitorCommands) {
     EXPECT_EQ(ask_monitor("xp/2h 0"), "0000000000000000: 0x1100 0x0000\n");
     EXPECT_EQ(ask_monitor("xp/1xg 0x0"), "0000000000000000: 0x0000000000001100\n");
     EXPECT_EQ(ask_monitor("xp 0xfffffffff"), "0000000fffffffff: no RAM\n");
+    EXPECT_EQ(ask_monitor("mce 0x10 5"), "machine check 0x10 when processor 0 goes on\n");
+    EXPECT_THAT(target_.calls, HasSubstr("mce0:16:5 "));
+    EXPECT_THAT(ask_monitor("mce 1 2 3"), HasSubstr("expected mce"));
     EXPECT_EQ(ask_monitor("gva2gpa 0x1004"), "gpa: 0x4\n");
     EXPECT_EQ(ask_monitor("gva2gpa 4"), "not mapped\n");
     EXPECT_EQ(ask_monitor("phys on"), "phys on\n");
