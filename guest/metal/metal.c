@@ -5,6 +5,8 @@
  *   send PEER COUNT   donates COUNT times 16 pages of its RAM
  *   receive           takes such pages into its own RAM and looks at every word
  *
+ * Before these: "late" waits for 20 ms; "crash N" and "hang N" end it badly before it takes its N-th message or completion.
+ *
  * Its last line on the serial port starts with "@@"; then it switches the machine off (docs/quirks.md: the sleep port).
  */
 #include <stdint.h>
@@ -142,8 +144,19 @@ static void wait_for(unsigned what) {
 
 /* --- what it does ------------------------------------------------------------------------------------------------ */
 
+static uint32_t steps_left = UINT32_MAX;
+static int is_to_hang;
+
+/* Before each message and completion. A triple fault: #UD has no gate here. */
+static void step(void) {
+    if (--steps_left != 0) return;
+    while (is_to_hang) {}
+    __asm__ volatile("ud2");
+}
+
 static struct bpq_completion completion_of(enum bpq_operation operation) {
     struct bpq_completion completion;
+    step();
     for (;;) {
         int const got = bpq_next_completion(q, &completion);
         must("completions", got);
@@ -155,6 +168,7 @@ static struct bpq_completion completion_of(enum bpq_operation operation) {
 }
 static struct bpq_message *next_message(void) {
     static struct bpq_message message;
+    step();
     for (int got; (got = bpq_receive(q, &message)) != 1; wait_for(BPQ_MESSAGES)) must("receiving", got);
     return &message;
 }
@@ -272,6 +286,10 @@ void metal_main(struct boot_information const *boot) {
     open_queue();
     for (unsigned i = 0; i < count; ++i) {
         int const peer = i + 2 < count ? bpq_find(q, words[i + 1]) : 0;
+        if (strcmp(words[i], "late") == 0)
+            for (uint32_t volatile spins = 4000000; spins != 0; --spins) {}
+        if (i + 1 < count && (strcmp(words[i], "crash") == 0 || strcmp(words[i], "hang") == 0))
+            is_to_hang = words[i][0] == 'h', steps_left = number_in(words[i + 1]);
         if (strcmp(words[i], "echo") == 0) echo();
         if (strcmp(words[i], "receive") == 0) receive_ram();
         if (strcmp(words[i], "ping") != 0 && strcmp(words[i], "send") != 0) continue;
