@@ -50,7 +50,7 @@ class FakeDebugTarget final : public DebugTarget {
     [[nodiscard]] std::size_t read_physical(GuestPhys start, ByteSpan into) const override {
         if (start.value() >= kBytes) return 0;
         std::size_t const count = std::min<std::size_t>(into.size(), kBytes - start.value());
-        std::memcpy(into.data(), memory.data() + start.value(), count);
+        if (!into.empty()) std::memcpy(into.data(), memory.data() + start.value(), count);
         return count;
     }
     [[nodiscard]] bool write_virtual(unsigned, GuestVirt start, ConstByteSpan from) override {

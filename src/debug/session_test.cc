@@ -89,6 +89,8 @@ TEST_F(SessionTest, Memory) {
         EXPECT_EQ(ask(wrong), "E16") << wrong;
 }
 
+TEST_F(SessionTest, NoBytesOfMemoryAreNoBytes) { EXPECT_EQ(ask("m1000,0"), ""); }
+
 TEST_F(SessionTest, PhysicalMemory) {
     target_.memory[0] = std::byte{0x5a};
     EXPECT_EQ(ask("qqemu.PhyMemMode"), "0");
