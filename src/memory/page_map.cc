@@ -48,7 +48,7 @@ Shootdown PageMap::replace(GuestPage first, std::span<PageEntry const> entries) 
         std::size_t const end = std::min<std::size_t>(entries.size(), i + kLeafPages - (page.value() & (kLeafPages - 1)));
         for (; i < end; ++i, ++entry) {
             *entry = entries[i];
-            entry->has_code = is_code(address_of(page), kPageBytes);
+            entry->has_code = false;
         }
     }
     return {*this, first, entries.size()};

@@ -142,5 +142,45 @@ TEST(PageMap, CodeMarksAreToldOnceAndClearedByARemap) {
     EXPECT_FALSE(map.lookup(GuestPage{3}).has_code);
 }
 
+/// A cache with code of page 3.
+struct CodeOfPage3 final : TranslationObserver {
+    void drop_pages(GuestPage, std::uint64_t) override { has_code = false; }
+    void watch_stores(GuestPage) override {}
+    void code_written(GuestPhys, std::uint64_t) override {}
+    [[nodiscard]] bool covers(GuestPhys start, std::uint64_t) const override {
+        ++questions;
+        return has_code && page_of(start).value() == 3;
+    }
+    bool has_code{true};
+    mutable int questions{0};
+};
+
+TEST(PageMap, APageKeepsItsMarkWhileAnotherCacheHasCodeOfIt) {
+    PageMap map;
+    CodeOfPage3 other;
+    map_ram(map, 3, 0, 2);
+    map.add_observer(other);
+    map.mark_code(GuestPage{3});
+    map.mark_code(GuestPage{4});
+    map.clear_code(GuestPage{3});
+    map.clear_code(GuestPage{4});
+    EXPECT_TRUE(map.lookup(GuestPage{3}).has_code);
+    EXPECT_FALSE(map.lookup(GuestPage{4}).has_code);
+}
+
+// Its invalidation takes the code, so no cache need be asked: pages change hands in nanoseconds.
+TEST(PageMap, ReplacedPagesHaveNoCode) {
+    PageMap map;
+    CodeOfPage3 cache;
+    map_ram(map, 3, 0, 2);
+    map.add_observer(cache);
+    map.mark_code(GuestPage{3});
+    PageEntry const entry{FrameNumber{7}, OwnerState::owner_exclusive, Access::read_write};
+    map.replace(GuestPage{3}, std::vector{entry, entry}).run();
+    EXPECT_FALSE(map.lookup(GuestPage{3}).has_code);
+    EXPECT_FALSE(map.lookup(GuestPage{4}).has_code);
+    EXPECT_EQ(cache.questions, 0);
+}
+
 }  // namespace
 }  // namespace backplane
