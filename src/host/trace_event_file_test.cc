@@ -22,7 +22,7 @@ constexpr std::string_view kEvent = "{\"name\": \"x\", \"ph\": \"i\", \"ts\": 1.
 
 TEST_F(TraceEventFileTest, IsWholeJson) {
     {
-        TraceEventFile file = TraceEventFile::create(path_, 1000).value();
+        BoundedFile file = create_trace_event_file(path_, 1000).value();
         EXPECT_TRUE(file.append(kEvent));
         EXPECT_TRUE(file.append(kEvent));
     }
@@ -33,13 +33,13 @@ TEST_F(TraceEventFileTest, IsWholeJson) {
 }
 
 TEST_F(TraceEventFileTest, EmptyIsWholeToo) {
-    static_cast<void>(TraceEventFile::create(path_, 1000).value());
+    static_cast<void>(create_trace_event_file(path_, 1000).value());
     EXPECT_FALSE(written().is_discarded());
 }
 
 TEST_F(TraceEventFileTest, EndsAtItsLimitAndSaysSo) {
     {
-        TraceEventFile file = TraceEventFile::create(path_, 2 * kEvent.size()).value();
+        BoundedFile file = create_trace_event_file(path_, 2 * kEvent.size()).value();
         EXPECT_TRUE(file.append(kEvent));
         EXPECT_TRUE(file.append(kEvent));
         EXPECT_FALSE(file.append(kEvent));
@@ -53,7 +53,7 @@ TEST_F(TraceEventFileTest, EndsAtItsLimitAndSaysSo) {
 }
 
 TEST_F(TraceEventFileTest, WhatCannotBeMadeIsAnErrorWithThePath) {
-    auto const file = TraceEventFile::create("/nonexistent/trace.json", 1000);
+    auto const file = create_trace_event_file("/nonexistent/trace.json", 1000);
     ASSERT_FALSE(file.has_value());
     EXPECT_NE(file.error().message.find("/nonexistent/trace.json"), std::string::npos);
 }

@@ -158,11 +158,11 @@ class Timeline::LinkTracks final : public FrameRecorder {
 };
 
 Expected<std::unique_ptr<Timeline>, Error> Timeline::create(std::filesystem::path const& path, std::uint64_t limit_bytes) {
-    TraceEventFile file = BACKPLANE_TRY(TraceEventFile::create(path, limit_bytes));
+    BoundedFile file = BACKPLANE_TRY(create_trace_event_file(path, limit_bytes));
     return std::unique_ptr<Timeline>{new Timeline{std::move(file)}};
 }
 
-Timeline::Timeline(TraceEventFile file) : file_{std::move(file)} {}
+Timeline::Timeline(BoundedFile file) : file_{std::move(file)} {}
 
 Timeline::~Timeline() {
     for (auto const& machine : machines_) machine->finish();

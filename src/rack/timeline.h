@@ -37,11 +37,11 @@ class Timeline final : private MessageRecorder {
   private:
     class MachineTracks;
     class LinkTracks;
-    explicit Timeline(TraceEventFile file);
+    explicit Timeline(BoundedFile file);
     void record(QueueArrival const& arrival, Ticks landed) override;
     void write(std::string& events);
 
-    TraceEventFile file_;
+    BoundedFile file_;
     std::vector<std::unique_ptr<MachineTracks>> machines_;
     std::vector<std::unique_ptr<LinkTracks>> links_;
     std::vector<std::string> queue_machines_;
