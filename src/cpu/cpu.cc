@@ -2,6 +2,7 @@
 
 #include "base/int128.h"
 #include "cpu/descriptor.h"
+#include "cpu/power_on.h"
 #include "cpu/trace_cache.h"
 #include "interrupt/local_apic.h"
 
@@ -25,19 +26,9 @@ Cpu::Cpu(Parts const& parts)
 
 Cpu::~Cpu() { bus_.memory().map().remove_observer(*this); }
 
-CpuState Cpu::after_reset() {
-    CpuState state;
-    state.gpr[rdx] = 0x00a2'0f10;  // the processor signature, as after power-on ([SDM3A] 9.1.2)
-    for (Segment& segment : state.segments)
-        segment = {.limit = 0xffff, .type = 3, .code_or_data = true, .present = true};
-    state.segments[cs] = {.selector = 0xf000, .base = 0xffff'0000, .limit = 0xffff, .type = 11, .code_or_data = true, .present = true};
-    state.rip = 0xfff0;
-    return state;
-}
-
 void Cpu::reset() {
     msrs_ = {};
-    CpuState state = after_reset();
+    CpuState state = power_on_state();
     state.halted = state.waits_for_startup = !apic_.is_bootstrap();
     set_state(state);
 }
@@ -51,7 +42,7 @@ void Cpu::take_start_signals() {
         apic_.reset(ResetKind::init);
         CpuState const old = this->state();
         constexpr std::uint64_t kKeptCr0 = cr0::kCacheDisable | cr0::kNotWriteThrough;
-        CpuState state = after_reset();
+        CpuState state = power_on_state();
         state.cr0 = (old.cr0 & kKeptCr0) | cr0::kExtensionType;
         state.xcr0 = old.xcr0;
         state.x87 = old.x87;

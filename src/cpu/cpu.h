@@ -467,7 +467,6 @@ class Cpu final : public TranslationObserver {
     bool store_pieces(std::uint64_t address, void const* from, std::uint32_t bytes, bool system);
     TlbSet& set_for(bool system);
 
-    [[nodiscard]] static CpuState after_reset();
     Trace* find_trace(std::uint64_t rip);
     Trace* decode_at(std::uint64_t rip, std::uint64_t physical, std::uint64_t second_page, std::uint32_t most);
     std::optional<std::uint64_t> fetch_page(std::uint64_t address);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "cpu/cpu.h"
+#include "cpu/power_on.h"
 #include "interrupt/local_apic.h"
 
 namespace backplane {
@@ -15,8 +16,6 @@ namespace {
 
 constexpr std::uint32_t bit(unsigned number) { return std::uint32_t{1} << number; }
 
-// Family 19h (0xF + 0xA), model 01h, stepping 1.
-constexpr std::uint32_t kSignature = 0x00a0'0f11;
 constexpr std::uint32_t kHighestBasic = 0xd;
 constexpr std::uint32_t kHighestExtended = 0x8000'0021;
 constexpr std::uint32_t kHighestHypervisor = 0x4000'0001;
@@ -106,7 +105,7 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             return out;
         }
         case 1:
-            return {kSignature, apic_.id() << 24 | topology_.cpus << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */,
+            return {kProcessorSignature, apic_.id() << 24 | topology_.cpus << 16 | 8U << 8 /* CLFLUSH line: 8 quadwords */,
                     kLeaf1Ecx | (has_avx ? kAvxLeaf1Ecx : 0) | ((state_.cr4 & cr4::kXsave) != 0 ? bit(27) /* OSXSAVE */ : 0),
                     kLeaf1Edx | (apic_.is_enabled() ? bit(9) : 0) | (has_siblings ? bit(28) /* HTT: leaf 1 counts */ : 0)};
         case 6: return {bit(2) /* ARAT */, 0, 0, 0};
@@ -127,7 +126,7 @@ std::array<std::uint32_t, 4> Cpu::cpuid(std::uint32_t leaf, std::uint32_t sublea
             return out;
         }
         case 0x8000'0001:
-            return {kSignature, 0, kExtended1Ecx | (has_siblings ? bit(22) /* topology extensions */ | (topology_.threads_per_core == 1 ? bit(1) /* CmpLegacy */ : 0) : 0),
+            return {kProcessorSignature, 0, kExtended1Ecx | (has_siblings ? bit(22) /* topology extensions */ | (topology_.threads_per_core == 1 ? bit(1) /* CmpLegacy */ : 0) : 0),
                     kExtended1Edx | (apic_.is_enabled() ? bit(9) : 0)};
         case 0x8000'0002:
         case 0x8000'0003:

@@ -22,16 +22,6 @@ constexpr GuestPhys kImageEnd{0x1'0000'0000};
 
 constexpr std::uint16_t kMenuWaitMs = 1000;
 
-Segment real_mode_segment(std::uint16_t selector, std::uint64_t base, std::uint8_t type) {
-    Segment segment{};
-    segment.selector = selector;
-    segment.base = base;
-    segment.limit = 0xffff;
-    segment.type = type;
-    segment.present = true;
-    return segment;
-}
-
 }  // namespace
 
 Expected<void, Error> check_firmware(std::string_view name, std::uint64_t bytes) {
@@ -52,24 +42,6 @@ Expected<void, Error> load_firmware(ConstByteSpan image, GuestMemory& memory) {
         return Unexpected{bad_input("the machine has no memory for its firmware")};
     memory.map().map(page_of(start), frames, pages, OwnerState::owner_exclusive, Access::read).run();
     return {};
-}
-
-// [SDM3A] table 9-1.
-CpuState power_on_state() {
-    constexpr std::uint8_t kReadWriteData = 0x3;
-    constexpr std::uint8_t kReadExecuteCode = 0xb;
-    constexpr std::uint8_t kLdt = 0x2;
-    constexpr std::uint8_t kBusyTask = 0xb;
-    constexpr std::uint64_t kFamilyModelStepping = 0x00a0'0f11;  // EDX, as CPUID says
-    CpuState state;
-    state.gpr[rdx] = kFamilyModelStepping;
-    state.segments.fill(real_mode_segment(0, 0, kReadWriteData));
-    for (Segment& segment : state.segments) segment.code_or_data = true;
-    state.segments[cs] = real_mode_segment(0xf000, 0xffff'0000, kReadExecuteCode);
-    state.segments[cs].code_or_data = true;
-    state.ldtr = real_mode_segment(0, 0, kLdt);
-    state.tr = real_mode_segment(0, 0, kBusyTask);
-    return state;
 }
 
 void describe_board(FwCfg& fw_cfg, std::uint64_t memory_bytes, AcpiSettings const& acpi) {

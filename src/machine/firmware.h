@@ -8,7 +8,6 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/expected.h"
-#include "cpu/state.h"
 #include "device/fw_cfg/fw_cfg.h"
 #include "machine/acpi_tables.h"
 #include "memory/guest_memory.h"
@@ -24,9 +23,6 @@ inline constexpr std::uint64_t kMaxFirmwareBytes = std::uint64_t{8} << 20;  // a
 /// The image as read-only pages that end at 4 GiB, and the copy of its last 128 KiB that ends at 1 MiB.
 /// The image has passed check_firmware(). Errors: the pool is empty.
 [[nodiscard]] Expected<void, Error> load_firmware(ConstByteSpan image, GuestMemory& memory);
-
-/// What a processor is after power-on: real mode, CS base 0xFFFF0000, IP 0xFFF0.
-[[nodiscard]] CpuState power_on_state();
 
 /// Memory map, processors, ACPI tables and the boot menu's time, in the forms that SeaBIOS reads.
 void describe_board(FwCfg& fw_cfg, std::uint64_t memory_bytes, AcpiSettings const& acpi);

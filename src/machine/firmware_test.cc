@@ -48,16 +48,6 @@ TEST(Firmware, EndsAt4GiBReadOnlyAndIsCopiedBelow1MiB) {
     EXPECT_EQ(before, 0U) << "no more than 128 KiB";
 }
 
-// [SDM3A] table 9-1.
-TEST(Firmware, TheProcessorStartsAtTheResetVector) {
-    CpuState const state = power_on_state();
-    EXPECT_EQ(state.segments[cs].base + state.rip, 0xffff'fff0U);
-    EXPECT_EQ(state.segments[cs].selector, 0xf000);
-    EXPECT_EQ(state.segments[ds].limit, 0xffffU);
-    EXPECT_EQ(state.cr0, 0x6000'0010U);
-    EXPECT_EQ(state.rflags, 2U);
-}
-
 TEST(Firmware, SeesTheMemoryMap) {
     FramePool pool{std::move(FramePool::create(8).value())};
     GuestMemory memory{pool};

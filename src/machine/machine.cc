@@ -4,6 +4,7 @@
 
 #include "base/int128.h"
 #include "cpu/descriptor.h"
+#include "cpu/power_on.h"
 #include "device/e1000/e1000.h"
 #include "device/virtio/virtio_net.h"
 #include "machine/firmware.h"

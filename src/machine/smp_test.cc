@@ -132,6 +132,7 @@ TEST_P(SmpTest, InitStopsARunningProcessorAndKeepsWhatItHasToKeep) {
     EXPECT_TRUE(state.waits_for_startup);
     EXPECT_EQ(state.rip, 0xfff0U);
     EXPECT_EQ(state.cr4, 0U);
+    EXPECT_EQ(state.gpr[rdx], machine_->engine(1).cpu().cpuid(1, 0)[0]) << "the signature";
     EXPECT_EQ(state.xmm[3].words[0], 7U) << "SSE state stays ([SDM3A] table 9-1)";
 }
 
