@@ -12,4 +12,10 @@ class ByteSink {
     virtual void put(ConstByteSpan bytes) = 0;
 };
 
+/// For what nobody hears.
+class NullSink final : public ByteSink {
+  public:
+    void put(ConstByteSpan) override {}
+};
+
 }  // namespace backplane

@@ -67,12 +67,6 @@ struct MachineSettings {
     bool has_firmware{false};    ///< starts with boot_firmware() and gets the devices that firmware asks
 };
 
-/// The serial line of a machine whose console is its screen.
-class UnheardLine final : public ByteSink {
-  public:
-    void put(ConstByteSpan /*bytes*/) override {}
-};
-
 class Machine {
   public:
     enum class State : std::uint8_t { running, powered_off, crashed, stopped };  // stopped: from outside
@@ -195,7 +189,7 @@ class Machine {
     PowerControl power_;
     Board board_;
     std::unique_ptr<Vga> vga_;
-    UnheardLine unheard_;
+    NullSink unheard_;  // the serial line of a machine whose console is its screen
     Uart16550 serial_;
     PciHost pci_;
     std::vector<std::unique_ptr<NetworkCard>> nics_;

@@ -17,10 +17,6 @@ constexpr std::uint64_t kPml4 = 0x1000, kPdpt = 0x2000, kGdt = 0x3000, kCount = 
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 constexpr std::uint64_t kApic = kGiB + (LocalApic::kBase.value() - 3 * kGiB);  // linear
 
-class NoConsole final : public ByteSink {
-    void put(ConstByteSpan) override {}
-};
-
 class SmpTest : public testing::TestWithParam<Tier> {
   protected:
     void make(unsigned cpus, unsigned threads_per_core = 1) {
@@ -74,7 +70,7 @@ class SmpTest : public testing::TestWithParam<Tier> {
 
   private:
     std::unique_ptr<FramePool> pool_;
-    NoConsole console_;
+    NullSink console_;
 
   protected:
     std::unique_ptr<Machine> machine_;

@@ -4,20 +4,16 @@
 
 #include <span>
 
+#include "device/testing.h"
+
 namespace backplane {
 namespace {
-
-class StringSink final : public ByteSink {
-  public:
-    void put(ConstByteSpan bytes) override { text.append(reinterpret_cast<char const*>(bytes.data()), bytes.size()); }
-    std::string text;
-};
 
 void put(ConsolePrefixer& console, std::string_view text) { console.put(std::as_bytes(std::span{text})); }
 
 /// What comes out for `text`, put in one piece and byte by byte: it must be the same.
 std::string prefixed(std::string_view text) {
-    StringSink whole, pieces;
+    TextSink whole, pieces;
     {
         ConsolePrefixer one{whole, {"a", 1, std::nullopt}};
         ConsolePrefixer two{pieces, {"a", 1, std::nullopt}};
@@ -54,7 +50,7 @@ TEST(ConsolePrefixer, PutsTheNameBeforeEachLine) {
 TEST(ConsolePrefixer, AZeroByteIsShown) { EXPECT_EQ(prefixed(std::string_view{"a\0b\n", 4}), "a | a\\x00b\n"); }
 
 TEST(ConsolePrefixer, NothingOfALineComesBeforeItsEnd) {
-    StringSink out;
+    TextSink out;
     ConsolePrefixer console{out, {"alpha", 6, std::nullopt}};
     put(console, "/ # ");
     EXPECT_EQ(out.text, "");
@@ -65,14 +61,14 @@ TEST(ConsolePrefixer, NothingOfALineComesBeforeItsEnd) {
 }
 
 TEST(ConsolePrefixer, ALineWithoutEndIsPassedOnInPieces) {
-    StringSink out;
+    TextSink out;
     ConsolePrefixer console{out, {"a", 1, std::nullopt}};
     put(console, std::string(10'000, 'x'));
     EXPECT_EQ(out.text, "a | " + std::string(4096, 'x') + "\na | " + std::string(4096, 'x') + "\n");
 }
 
 TEST(ConsolePrefixer, ColoursOnlyThePrefix) {
-    StringSink out;
+    TextSink out;
     ConsolePrefixer console{out, {"a", 1, 7}};
     put(console, "text\n");
     EXPECT_EQ(out.text, "\x1b[32ma |\x1b[0m text\n");

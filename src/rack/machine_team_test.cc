@@ -5,16 +5,11 @@
 #include <memory>
 #include <string>
 
+#include "device/testing.h"
 #include "machine/machine.h"
 
 namespace backplane {
 namespace {
-
-class Sink final : public ByteSink {
-  public:
-    void put(ConstByteSpan bytes) override { text.append(reinterpret_cast<char const*>(bytes.data()), bytes.size()); }
-    std::string text;
-};
 
 /// A machine that counts in a register for ever, and now and then writes to its serial line.
 ///   mov ecx, 50000 ; loop $ ; mov dx, 3f8 ; mov al, 'x' ; out dx, al ; jmp back
@@ -39,7 +34,7 @@ struct Spinner {
         state.segments[cs].type = 11;
         machine->engine(0).set_state(state);
     }
-    Sink sink;
+    TextSink sink;
     std::unique_ptr<Machine> machine;
 };
 

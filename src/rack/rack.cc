@@ -208,11 +208,6 @@ Expected<void, Error> Rack::Parts::build() {
 
 namespace {
 
-/// For a console that nobody sees.
-class NullSink final : public ByteSink {
-  public:
-    void put(ConstByteSpan) override {}
-};
 NullSink null_sink;
 
 }  // namespace

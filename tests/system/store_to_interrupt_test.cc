@@ -33,10 +33,6 @@ constexpr std::uint64_t kPml4 = 0x1000, kPdpt = 0x2000, kGdt = 0x3000, kIdt = 0x
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 constexpr std::uint64_t kFrameBytes = 64;
 
-class NoConsole final : public ByteSink {
-    void put(ConstByteSpan) override {}
-};
-
 /// A machine without a kernel: tables, a program and a driver's worth of set-up, put there from outside.
 class BareMachine {
   public:
@@ -102,7 +98,7 @@ class BareMachine {
         machine->bus().out(PortNumber{0xcf8}, Width::dword, 0x8000'0000U | kNicSlot << 11 | 0x10);
         return machine->bus().in(PortNumber{0xcfc}, Width::dword) & ~std::uint64_t{15};
     }
-    NoConsole console_;
+    NullSink console_;
     std::uint64_t bar_{0};
 
   public:

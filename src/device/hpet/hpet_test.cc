@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "device/testing.h"
+
 namespace backplane {
 namespace {
 
@@ -17,15 +19,6 @@ class Inputs final : public LineInputs {
     }
     std::map<unsigned, bool> levels;
     std::map<unsigned, unsigned> edges;
-};
-
-class Messages final : public MessageSink {
-  public:
-    bool send_msi(GuestPhys address, std::uint32_t data) override {
-        sent.emplace_back(address.value(), data);
-        return true;
-    }
-    std::vector<std::pair<std::uint64_t, std::uint32_t>> sent;
 };
 
 constexpr std::uint64_t kEdge = 1U << 2;           // enabled
@@ -54,7 +47,7 @@ class HpetTest : public testing::Test {
     MachineClock clock_;
     Inputs isa_;
     Inputs io_apic_;
-    Messages messages_;
+    MessageLog messages_;
     LegacyTimerLines legacy_{isa_};
     Hpet hpet_{clock_, legacy_, io_apic_, messages_};
 };

@@ -8,19 +8,11 @@
 #include "device/pci/config_space.h"
 #include "device/pci/function.h"
 #include "device/pci/host.h"
+#include "device/testing.h"
 #include "memory/frame_pool.h"
 
 namespace backplane {
 namespace {
-
-class RecordingSink final : public MessageSink {
-  public:
-    bool send_msi(GuestPhys address, std::uint32_t data) override {
-        messages.emplace_back(address.value(), data);
-        return true;
-    }
-    std::vector<std::pair<std::uint64_t, std::uint32_t>> messages;
-};
 
 class OneLine final : public LineInputs {
   public:
@@ -80,7 +72,7 @@ class MessageTest : public testing::Test {
     FramePool pool_{std::move(FramePool::create(8).value())};
     GuestMemory memory_{pool_};
     Bus bus_{memory_};
-    RecordingSink sink_;
+    MessageLog sink_;
     OneLine line_;
     MsixTable table_{3};
     FakeFunction function_{table_};
@@ -111,7 +103,7 @@ TEST_F(MessageTest, WithoutEnableThePinIsUsed) {
     EXPECT_FALSE(function_.send_message(0));
     function_.set_interrupt(true);
     EXPECT_TRUE(line_.level);
-    EXPECT_TRUE(sink_.messages.empty());
+    EXPECT_TRUE(sink_.sent.empty());
 }
 
 // [PCI30] 6.8.1.3: a function that is enabled for messages does not use its pin.
@@ -129,7 +121,7 @@ TEST_F(MessageTest, MsixSendsAddressAndData) {
     table(1, 0x1'fee0'3000, 0x41, 0);
     enable_msix();
     EXPECT_TRUE(function_.send_message(1));
-    EXPECT_EQ(sink_.messages, (Messages{{0x1'fee0'3000, 0x41}}));
+    EXPECT_EQ(sink_.sent, (Messages{{0x1'fee0'3000, 0x41}}));
     EXPECT_EQ(pending(), 0U);
 }
 
@@ -139,12 +131,12 @@ TEST_F(MessageTest, AMaskedVectorIsPendingUntilItIsUnmasked) {
     table(2, 0xfee0'0000, 0x30, 1);
     EXPECT_TRUE(function_.send_message(2));
     EXPECT_TRUE(function_.send_message(2));
-    EXPECT_TRUE(sink_.messages.empty());
+    EXPECT_TRUE(sink_.sent.empty());
     EXPECT_EQ(pending(), 4U);
     bus_.write(GuestPhys{kBarAddress + table_.pending_offset()}, Width::qword, 0);
     EXPECT_EQ(pending(), 4U) << "the guest cannot change it";
     table(2, 0xfee0'0000, 0x31, 0);
-    EXPECT_EQ(sink_.messages, (Messages{{0xfee0'0000, 0x31}})) << "once, with the data of now";
+    EXPECT_EQ(sink_.sent, (Messages{{0xfee0'0000, 0x31}})) << "once, with the data of now";
     EXPECT_EQ(pending(), 0U);
 }
 
@@ -155,9 +147,9 @@ TEST_F(MessageTest, TheFunctionMaskAndBusMasteringHoldMessagesBack) {
     EXPECT_EQ(pending(), 1U);
     config(pci::kCommand, pci::kDecodeMemory);
     enable_msix();
-    EXPECT_TRUE(sink_.messages.empty()) << "no bus master";
+    EXPECT_TRUE(sink_.sent.empty()) << "no bus master";
     config(pci::kCommand, pci::kDecodeMemory | pci::kBusMaster);
-    EXPECT_EQ(sink_.messages.size(), 1U);
+    EXPECT_EQ(sink_.sent.size(), 1U);
 }
 
 TEST_F(MessageTest, AVectorThatIsNotThereIsDropped) {
@@ -192,7 +184,7 @@ TEST_F(MessageTest, ResetMasksEverything) {
 TEST_F(MessageTest, MsiPutsTheVectorIntoTheData) {
     enable_msi(2);
     EXPECT_TRUE(function_.send_message(3));
-    EXPECT_EQ(sink_.messages, (Messages{{0xfee0'1000, 0x4553}}));
+    EXPECT_EQ(sink_.sent, (Messages{{0xfee0'1000, 0x4553}}));
 }
 
 TEST_F(MessageTest, MsiFoldsWhatIsNotEnabled) {
@@ -200,7 +192,7 @@ TEST_F(MessageTest, MsiFoldsWhatIsNotEnabled) {
     function_.send_message(3);
     enable_msi(7);  // more than the function has
     function_.send_message(3);
-    EXPECT_EQ(sink_.messages, (Messages{{0xfee0'1000, 0x4550}, {0xfee0'1000, 0x4553}}));
+    EXPECT_EQ(sink_.sent, (Messages{{0xfee0'1000, 0x4550}, {0xfee0'1000, 0x4553}}));
 }
 
 TEST_F(MessageTest, MsiMaskAndPending) {
@@ -209,10 +201,10 @@ TEST_F(MessageTest, MsiMaskAndPending) {
     EXPECT_EQ(config(kMsiAt + 16), 0xfU) << "four vectors";
     function_.send_message(1);
     EXPECT_EQ(config(kMsiAt + 20), 2U);
-    EXPECT_TRUE(sink_.messages.empty());
+    EXPECT_TRUE(sink_.sent.empty());
     config(kMsiAt + 16, 0);
     EXPECT_EQ(config(kMsiAt + 20), 0U);
-    EXPECT_EQ(sink_.messages, (Messages{{0xfee0'1000, 0x4551}}));
+    EXPECT_EQ(sink_.sent, (Messages{{0xfee0'1000, 0x4551}}));
 }
 
 }  // namespace

@@ -5,16 +5,10 @@
 #include <random>
 #include <string>
 
+#include "device/testing.h"
+
 namespace backplane {
 namespace {
-
-class RecordingSink final : public ByteSink {
-  public:
-    void put(ConstByteSpan bytes) override {
-        for (std::byte const byte : bytes) text += static_cast<char>(byte);
-    }
-    std::string text;
-};
 
 class RecordingLines final : public LineInputs {
   public:
@@ -31,7 +25,7 @@ class Uart16550Test : public testing::Test {
     void out(std::uint64_t port, unsigned value) { uart_.write(port, Width::byte, value); }
     std::size_t push(std::string_view text) { return uart_.push(std::as_bytes(std::span{text.data(), text.size()})); }
 
-    RecordingSink sink_;
+    TextSink sink_;
     RecordingLines lines_;
     Uart16550 uart_{sink_, InterruptLine{lines_, 4}};
 };

@@ -7,15 +7,10 @@
 #include <string_view>
 #include <vector>
 
+#include "device/testing.h"
+
 namespace backplane {
 namespace {
-
-class Output final : public ByteSink {
-  public:
-    void put(ConstByteSpan bytes) override { text.append(reinterpret_cast<char const*>(bytes.data()), bytes.size()); }
-    std::string take() { return std::exchange(text, {}); }
-    std::string text;
-};
 
 TextScreen screen_of(std::vector<std::string> const& rows, unsigned columns = 20) {
     TextScreen screen{.columns = columns, .rows = static_cast<unsigned>(rows.size())};
@@ -33,7 +28,7 @@ TEST(TextScreen, CharactersOfCodePage437BecomeUtf8) {
 }
 
 TEST(ScreenPainter, LinesComeOnce) {
-    Output out;
+    TextSink out;
     ScreenPainter painter{out, ScreenStyle::lines};
     EXPECT_FALSE(painter.paint(screen_of({"one", "", ""})));
     EXPECT_FALSE(painter.paint(screen_of({"one", "two", ""})));
@@ -44,7 +39,7 @@ TEST(ScreenPainter, LinesComeOnce) {
 }
 
 TEST(ScreenPainter, ScrollingIsUnderstood) {
-    Output out;
+    TextSink out;
     ScreenPainter painter{out, ScreenStyle::lines};
     painter.paint(screen_of({"a", "b", "c"}));
     painter.paint(screen_of({"b", "c", "d"}));
@@ -58,7 +53,7 @@ TEST(ScreenPainter, ScrollingIsUnderstood) {
 }
 
 TEST(ScreenPainter, TheLineOfTheCursorWaitsUntilItRests) {
-    Output out;
+    TextSink out;
     ScreenPainter painter{out, ScreenStyle::lines};
     TextScreen screen = screen_of({"ready", "log"});
     screen.cursor = TextScreen::Place{1, 3};
@@ -72,7 +67,7 @@ TEST(ScreenPainter, TheLineOfTheCursorWaitsUntilItRests) {
 }
 
 TEST(ScreenPainter, WhatIsHeldBackComesInTheEnd) {
-    Output out;
+    TextSink out;
     ScreenPainter painter{out, ScreenStyle::lines};
     TextScreen screen = screen_of({"halted"});
     screen.cursor = TextScreen::Place{0, 6};
@@ -82,7 +77,7 @@ TEST(ScreenPainter, WhatIsHeldBackComesInTheEnd) {
 }
 
 TEST(ScreenPainter, TerminalGetsColoursAndChangedRows) {
-    Output out;
+    TextSink out;
     ScreenPainter painter{out, ScreenStyle::terminal};
     TextScreen screen = screen_of({"ab", "cd"}, 2);
     screen.cells[1].attribute = 0x1e;  // yellow on blue
@@ -101,7 +96,7 @@ TEST(ScreenPainter, TerminalGetsColoursAndChangedRows) {
 }
 
 TEST(ScreenPainter, GraphicsShowNothing) {
-    Output out;
+    TextSink out;
     ScreenPainter painter{out, ScreenStyle::terminal};
     painter.paint(TextScreen{});
     painter.finish(TextScreen{});

@@ -5,16 +5,11 @@
 #include <string>
 #include <utility>
 
+#include "device/testing.h"
 #include "memory/frame_pool.h"
 
 namespace backplane {
 namespace {
-
-class Output final : public ByteSink {
-  public:
-    void put(ConstByteSpan bytes) override { text.append(reinterpret_cast<char const*>(bytes.data()), bytes.size()); }
-    std::string text;
-};
 
 constexpr std::uint64_t kText = 0xB'8000;
 
@@ -43,7 +38,7 @@ class VgaTest : public testing::Test {
     GuestMemory memory_{pool_};
     Bus bus_{memory_};
     MachineClock clock_;
-    Output output_;
+    TextSink output_;
     Vga vga_{clock_, output_, ScreenStyle::lines};
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/pci/config_space.h"
+#include "device/testing.h"
 #include "device/virtio/testing.h"
 
 namespace backplane {
@@ -22,15 +23,6 @@ class Wire final : public LineInputs {
     void set_level(unsigned, bool asserted) override { level = asserted; }
     bool level{false};
 };
-class Messages final : public MessageSink {
-  public:
-    bool send_msi(GuestPhys address, std::uint32_t data) override {
-        sent.emplace_back(address.value(), data);
-        return true;
-    }
-    std::vector<std::pair<std::uint64_t, std::uint32_t>> sent;
-};
-
 class VirtioNetTest : public ::testing::Test {
   protected:
     VirtioNetTest() {
@@ -67,7 +59,7 @@ class VirtioNetTest : public ::testing::Test {
     GuestMemory memory_{pool_};
     Bus bus_{memory_};
     Wire wire_;
-    Messages messages_;
+    MessageLog messages_;
     MachineClock clock_;
     VirtioNet card_{"nic0", kMac, clock_};
 };
