@@ -43,17 +43,16 @@ ExitCode refuse(std::string_view message) {
 /// Errors that do not begin with the place in a file get the program's name in front.
 ExitCode refuse(Error const& error) { return refuse("backplane: " + error.message); }
 
-bool wants_colour(int fd) {
-    char const* const no_colour = std::getenv("NO_COLOR");  // no-color.org: set and not empty
-    char const* const kind = std::getenv("TERM");
-    bool const refused = no_colour != nullptr && *no_colour != '\0';
-    return is_terminal(fd) && !refused && kind != nullptr && std::string_view{kind} != "dumb";
-}
-
-/// A terminal that can place and colour text. (NO_COLOR is about our own words, not about a guest's screen.)
-bool wants_screen(int fd) {
+/// A terminal that can place and colour text.
+bool is_capable_terminal(int fd) {
     char const* const kind = std::getenv("TERM");
     return is_terminal(fd) && kind != nullptr && std::string_view{kind} != "dumb";
+}
+
+/// For our own words; a guest's screen is its own.
+bool wants_colour(int fd) {
+    char const* const no_colour = std::getenv("NO_COLOR");  // no-color.org: set and not empty
+    return is_capable_terminal(fd) && (no_colour == nullptr || *no_colour == '\0');
 }
 
 /// The consoles of all machines of a rack, on one descriptor.
@@ -205,7 +204,7 @@ ExitCode execute(BootCommand const& command) {
     DescriptorInput input{STDIN_FILENO, stop};
     RackOptions options;
     options.console = [&](std::string const&) { return &console; };
-    if (wants_screen(console_fd)) options.screen = ScreenStyle::terminal;
+    if (is_capable_terminal(console_fd)) options.screen = ScreenStyle::terminal;
     // A job in the background must not touch the terminal: it would be stopped.
     bool const may_read = !is_terminal(STDIN_FILENO) || is_foreground_terminal(STDIN_FILENO);
     options.console_input = may_read ? &input : nullptr;

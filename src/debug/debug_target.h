@@ -27,7 +27,7 @@ class DebugTarget {
     [[nodiscard]] virtual std::uint64_t instructions() const = 0;
     [[nodiscard]] virtual unsigned cpu_count() const = 0;
     /// The processor that a breakpoint, watchpoint or step has stopped at.
-    [[nodiscard]] virtual unsigned stopped_cpu() const { return 0; }
+    [[nodiscard]] virtual unsigned stopped_cpu() const = 0;
 
     [[nodiscard]] virtual CpuState state(unsigned cpu) const = 0;
     virtual void set_state(unsigned cpu, CpuState const& state) = 0;

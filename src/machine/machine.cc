@@ -204,7 +204,7 @@ bool Machine::others_wait() const {
     return false;
 }
 
-std::uint64_t Machine::quota(Ticks stop, std::uint64_t budget, bool shares) {
+std::uint64_t Machine::quota(Ticks stop, std::uint64_t budget, bool shares) const {
     if (stepping_cpu_ == current_) return 1;
     std::uint64_t const most = std::min(budget, quota_until(stop));
     return shares ? std::min(most, turn_left_) : most;

@@ -170,7 +170,7 @@ class Machine {
     [[nodiscard]] bool take_turn();
     [[nodiscard]] bool others_wait() const;
     void switch_to(unsigned cpu);
-    [[nodiscard]] std::uint64_t quota(Ticks stop, std::uint64_t budget, bool shares);
+    [[nodiscard]] std::uint64_t quota(Ticks stop, std::uint64_t budget, bool shares) const;
     void handle(VirtualizationEvent const& event);
     void hold_if_stopped(VirtualizationEvent const& event);
     void take_power_event();

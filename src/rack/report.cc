@@ -49,6 +49,9 @@ class Table {
         return out;
     }
 
+    /// Below other text; nothing without rows.
+    [[nodiscard]] std::string text_below() const { return rows_.empty() ? std::string{} : fmt::format("\n{}", text()); }
+
   private:
     [[nodiscard]] std::size_t width(std::size_t column) const {
         std::size_t widest = columns_[column].title.size();
@@ -94,20 +97,18 @@ std::string machine_table(RackReport const& report) {
     return table.text();
 }
 
-/// Of the machines with several: empty without any.
+/// Of the machines with several.
 std::string cpu_table(RackReport const& report) {
     Table table{{{"processor", Align::left}, {"instructions", Align::right}, {"interrupts", Align::right}, {"exceptions", Align::right}}};
-    bool has_rows = false;
     for (MachineReport const& machine : report.machines) {
         if (machine.cpus.size() < 2) continue;
-        has_rows = true;
         for (std::size_t i = 0; i < machine.cpus.size(); ++i) {
             CpuReport const& cpu = machine.cpus[i];
             table.add({fmt::format("{}.cpu{}", machine.name, i), fmt::to_string(cpu.instructions), fmt::to_string(cpu.interrupts),
                        fmt::to_string(cpu.exceptions)});
         }
     }
-    return has_rows ? fmt::format("\n{}", table.text()) : std::string{};
+    return table.text_below();
 }
 
 std::string nic_table(RackReport const& report) {
@@ -120,10 +121,8 @@ std::string nic_table(RackReport const& report) {
                  {"tx-complete interrupts", Align::right},
                  {"sent", Align::right},
                  {"received", Align::right}}};
-    bool any = false;
     for (MachineReport const& machine : report.machines) {
         for (NicReport const& nic : machine.nics) {
-            any = true;
             table.add({machine.name + '.' + nic.name, mac_text(nic.mac), nic.link,
                        fmt::to_string(nic.counters.tail_moves), fmt::to_string(nic.counters.head_moves),
                        fmt::to_string(nic.counters.receive_interrupts),
@@ -131,7 +130,7 @@ std::string nic_table(RackReport const& report) {
                        fmt::to_string(nic.received_frames)});
         }
     }
-    return any ? '\n' + table.text() : "";
+    return table.text_below();
 }
 
 std::string disk_table(RackReport const& report) {
@@ -144,16 +143,14 @@ std::string disk_table(RackReport const& report) {
                  {"flushes", Align::right},
                  {"failures", Align::right},
                  {"image", Align::left}}};
-    bool any = false;
     for (MachineReport const& machine : report.machines) {
         for (DiskReport const& disk : machine.disks) {
-            any = true;
             table.add({machine.name + '.' + disk.name, fmt::to_string(disk.bytes), fmt::to_string(disk.reads),
                        fmt::to_string(disk.read_bytes), fmt::to_string(disk.writes), fmt::to_string(disk.written_bytes),
                        fmt::to_string(disk.flushes), fmt::to_string(disk.failures), printable(disk.image)});
         }
     }
-    return any ? '\n' + table.text() : "";
+    return table.text_below();
 }
 
 /// "unknown destination 3, no buffer 1"; what is zero is left out.
@@ -166,7 +163,6 @@ std::string counts_text(std::vector<std::pair<std::string, std::uint64_t>> const
 }
 
 std::string link_table(RackReport const& report) {
-    if (report.links.empty()) return "";
     Table table{{{"link", Align::left},
                  {"completion", Align::left},
                  {"frames", Align::right},
@@ -185,7 +181,7 @@ std::string link_table(RackReport const& report) {
                    fmt::to_string(link.whole_frames), fmt::to_string(link.cut_frames),
                    fmt::to_string(link.peak_stored_bytes), fmt::to_string(link.waits), drops.empty() ? "none" : drops});
     }
-    return '\n' + table.text();
+    return table.text_below();
 }
 
 /// What only some links do, a line each.

@@ -21,6 +21,7 @@ bool is_within_dword(std::uint64_t offset, Width width) { return (offset & 3) + 
 
 Controller::Controller(MacAddress const& mac, MachineClock& clock, Wiring& wiring)
     : mac_{mac},
+      clock_{clock},
       interrupts_{clock, state_, wiring},
       transmit_{clock, state_, wiring, interrupts_, errors_},
       receive_{state_, wiring, interrupts_, errors_},
@@ -79,7 +80,7 @@ void Controller::carry_back() {
         if (receive_.receive(*frame) == ReceiveResult::no_buffer) count(state_, kMpc);
         transmit_.complete(transmit_.take_front());
     }
-    loopback_.arm(interrupts_.now() + kBurstTime);
+    loopback_.arm(clock_.now() + kBurstTime);
 }
 
 void Controller::set_carrier(bool up) {

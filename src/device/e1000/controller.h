@@ -94,6 +94,7 @@ class Controller final : public FramePort {
     [[nodiscard]] std::uint32_t read_low_octets(std::uint32_t offset);
 
     MacAddress mac_;
+    MachineClock& clock_;
     State state_{};
     GuestErrors errors_{};
     Interrupts interrupts_;

@@ -48,7 +48,6 @@ class Interrupts {
     void flush_receive() { receive_delay_.flush(); }
     void flush_transmit() { transmit_delay_.flush(); }
 
-    [[nodiscard]] Ticks now() const { return clock_.now(); }
     [[nodiscard]] std::uint64_t receive_count() const { return receive_count_; }
     [[nodiscard]] std::uint64_t transmit_complete_count() const { return transmit_complete_count_; }
 
