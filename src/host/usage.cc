@@ -1,5 +1,6 @@
 #include "host/usage.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -21,6 +22,8 @@ HostUsage host_usage() {
     usage.peak_resident_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
     return usage;
 }
+
+void return_freed_memory() { ::malloc_trim(0); }
 
 std::uint64_t thread_cpu_ns() {
     timespec time{};

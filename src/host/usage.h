@@ -13,6 +13,9 @@ struct HostUsage {
 
 [[nodiscard]] HostUsage host_usage();
 
+/// Gives back to the host what the program has freed, such as the files that machines were loaded from.
+void return_freed_memory();
+
 /// The calling thread's user and system time.
 [[nodiscard]] std::uint64_t thread_cpu_ns();
 /// The host's clock, from an arbitrary start.

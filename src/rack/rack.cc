@@ -7,6 +7,7 @@
 
 #include "debug/debug_server.h"
 #include "debug/machine_tracer.h"
+#include "host/usage.h"
 #include "machine/boot_file.h"
 #include "machine/firmware.h"
 #include "machine/layout.h"
@@ -200,6 +201,8 @@ Expected<void, Error> Rack::Parts::build() {
     // Machines with the same kernel unpack it once.
     std::map<std::string, KernelImage> kernels;
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
+    kernels.clear();
+    return_freed_memory();
     BACKPLANE_TRY_VOID(plug_in());
     BACKPLANE_TRY_VOID(start_debugging());
     BACKPLANE_TRY_VOID(start_timeline());
