@@ -51,7 +51,6 @@
     V(VCMPSS, BINARY_IMM_X, exact, one_single) V(VCMPSD, BINARY_IMM_X, exact, one_double) \
     BACKPLANE_VEX_PACKED_TYPES(V, VROUND, UNARY_IMM, exact) \
     V(VROUNDSS, BINARY_IMM_X, exact, one_single) V(VROUNDSD, BINARY_IMM_X, exact, one_double) \
-    V(VDPPS, BINARY_IMM, fused, four_singles) V(VDPPD, BINARY_IMM_X, fused, two_doubles) \
     V(VINSERTPS, BINARY_IMM_X, none, one_single) \
     V(VCOMISS, COMPARE, exact, one_single) V(VCOMISD, COMPARE, exact, one_double) \
     V(VUCOMISS, COMPARE, exact, one_single) V(VUCOMISD, COMPARE, exact, one_double) \

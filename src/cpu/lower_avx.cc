@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cpu/avx.h"
+#include "cpu/dot_product.h"
 
 namespace backplane {
 
@@ -93,12 +94,14 @@ struct ToMask {
 };
 template <typename T>
 struct ToMemory {
+    static constexpr unsigned kBytes = sizeof(T);
     static bool write(Cpu& cpu, Op const* op, VexRegisters const& from) {
         bool const general = instruction_of(op).result == VexResult::general;
         return cpu.store<T>(cpu.address(op), static_cast<T>(general ? from.rax : from.destination.low[0]));
     }
 };
 struct ToMemory128 {
+    static constexpr unsigned kBytes = 16;
     static bool write(Cpu& cpu, Op const* op, VexRegisters const& from) {
         return store_vector(cpu, cpu.address(op), from.destination.low);
     }
@@ -146,6 +149,11 @@ template <typename Source, typename Result>
         registers.rax = string_length(cpu, op, rax);
         registers.rdx = string_length(cpu, op, rdx);
     }
+    if constexpr (requires { Result::kBytes; }) {
+        // VCVTPS2PH, the only one that computes and stores: a store that faults leaves no flags in MXCSR.
+        bool const computes = instruction.kind.arithmetic == Arithmetic::halves;
+        if (computes && !cpu.may_store(cpu.address(op), Result::kBytes)) return false;
+    }
     if (instruction.kind.arithmetic != Arithmetic::none && has_unmasked_simd_exceptions(cpu.raw_state())) [[unlikely]] {
         if (!run_watched(cpu, op, instruction, registers)) return false;
     } else {
@@ -159,6 +167,29 @@ Op const* vex(Cpu& cpu, Op const* op) {
     if (!cpu.avx_ok()) [[unlikely]]
         return raise_avx_unavailable(cpu, op);
     if (!carry_out<Source, Result>(cpu, op)) [[unlikely]]
+        return cpu.leave(op);
+    BACKPLANE_NEXT(cpu, op);
+}
+
+template <bool kSingles, typename Source>
+[[gnu::noinline]] bool carry_out_dot(Cpu& cpu, Op const* op) {
+    VexRegisters registers;
+    if (!Source::read(cpu, op, registers)) return false;
+    Cpu* const watched = has_unmasked_simd_exceptions(cpu.raw_state()) ? &cpu : nullptr;
+    auto const compute = kSingles ? dot_singles : dot_doubles;
+    auto const immediate = static_cast<std::uint8_t>(op->imm);
+    Ymm const first = read_ymm(cpu, op->src);
+    Ymm result{};
+    if (!compute(watched, first.low, registers.last.low, immediate, result.low)) return false;
+    if (is_long(op) && !compute(watched, first.high, registers.last.high, immediate, result.high)) return false;
+    write_ymm(cpu, op->dst, result);
+    return true;
+}
+template <bool kSingles, typename Source>
+Op const* vex_dot(Cpu& cpu, Op const* op) {
+    if (!cpu.avx_ok()) [[unlikely]]
+        return raise_avx_unavailable(cpu, op);
+    if (!carry_out_dot<kSingles, Source>(cpu, op)) [[unlikely]]
         return cpu.leave(op);
     BACKPLANE_NEXT(cpu, op);
 }
@@ -225,6 +256,22 @@ Handler by_source(Lowering& l, unsigned last) {
     }
 }
 
+template <bool kSingles>
+void lower_vex_dot(Lowering& l) {
+    if (l.instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) return;
+    if (is_256(l) && !kSingles) return;  // no such length
+    l.op.dst = l.vector(0);
+    l.op.src = l.vector(1);
+    l.op.imm = static_cast<std::uint8_t>(l.immediate(3));
+    l.op.extra = is_256(l) ? 1 : 0;
+    if (!l.is_memory(2)) {
+        l.op.aux = l.vector(2);
+        l.op.run = vex_dot<kSingles, LastVector>;
+    } else {
+        l.op.run = is_256(l) ? vex_dot<kSingles, LastMemory256> : vex_dot<kSingles, LastMemory128>;
+    }
+}
+
 void lower_vex(Lowering& l) {
     if (l.instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) return;  // EVEX
     unsigned count = l.visible();
@@ -270,6 +317,10 @@ void lower_vex(Lowering& l) {
 
 }  // namespace
 
-void lower_avx(LowerTable& table) { lower_all_vex(table, lower_vex); }
+void lower_avx(LowerTable& table) {
+    lower_all_vex(table, lower_vex);
+    table[ZYDIS_MNEMONIC_VDPPS] = lower_vex_dot<true>;
+    table[ZYDIS_MNEMONIC_VDPPD] = lower_vex_dot<false>;
+}
 
 }  // namespace backplane

@@ -143,6 +143,23 @@ TEST_F(Avx, AFaultingGatherGoesOnWhereItWas) {  // [SDM2C] VPGATHERDD
     EXPECT_EQ(run("c4e275900c87"), kUd);  // mask is the destination
 }
 
+TEST_F(Avx, AConvertingStoreThatFaultsRaisesNoFlags) {
+    constexpr std::uint64_t kNotMapped = 0x40'0000;
+    for (std::uint32_t const mxcsr : {0x1f80U, 0U}) {  // masked; unmasked, where the page fault comes first
+        auto const set = [&](CpuState& state) {
+            state.xmm[1].words = {0x3f80'0001'3f80'0001, 0x3f80'0001'3f80'0001};  // inexact in 16 bits
+            state.mxcsr = mxcsr;
+            state.gpr[rax] = kNotMapped;
+        };
+        EXPECT_EQ(run("c4e3791d0800", set), kPf);  // vcvtps2ph [rax], xmm1, 0
+        EXPECT_EQ(after().mxcsr, mxcsr);
+        EXPECT_EQ(run("c4e37d1d0800", set), kPf);  // vcvtps2ph [rax], ymm1, 0
+        EXPECT_EQ(after().mxcsr, mxcsr);
+    }
+    EXPECT_EQ(run("c4e3791dca00", [](CpuState& state) { state.xmm[1].words = {0x3f80'0001, 0}, state.mxcsr = 0x1f80; }), kNoVector);
+    EXPECT_EQ(after().mxcsr, 0x1fa0u) << "else the value above shows nothing";
+}
+
 TEST_F(Avx, MaskedMovesTouchOnlyWhatIsSelected) {  // [SDM2C] VMASKMOV
     std::uint64_t const at = kData + kPageBytes - 16;
     machine.map(kData + kPageBytes, kData + kPageBytes, 0);

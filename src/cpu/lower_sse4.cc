@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "cpu/dot_product.h"
 #include "cpu/simd.h"
 
 namespace backplane {
@@ -199,8 +200,6 @@ struct ByImmediate {
         }                                                                                      \
     }
 BACKPLANE_IMMEDIATE_INSTANCE(SumOfDifferences, "mpsadbw");
-BACKPLANE_IMMEDIATE_INSTANCE(DotSingles, "dpps");
-BACKPLANE_IMMEDIATE_INSTANCE(DotDoubles, "dppd");
 BACKPLANE_IMMEDIATE_INSTANCE(RoundSingles, "roundps");
 BACKPLANE_IMMEDIATE_INSTANCE(RoundSingle, "roundss");
 BACKPLANE_IMMEDIATE_INSTANCE(RoundDoubles, "roundpd");
@@ -277,50 +276,49 @@ struct Alternate {
     }
 };
 
-/// One step of a dot product with unmasked exceptions: false when one arose.
+/// Runs one step of a dot product: false when it raised an exception that is not masked.
 template <typename Operation>
-bool dot_step(Cpu& cpu, Vector128 a, Vector128 b, Vector128& result) {
-    isolate_simd_flags(cpu);
+bool dot_step(Cpu* watched, Vector128 a, Vector128 b, Vector128& result) {
+    if (watched != nullptr) isolate_simd_flags(*watched);
     result = Operation::apply(a, b);
-    return settle_simd_flags(cpu, Operation::kKind, {a, b, result});
+    return watched == nullptr || settle_simd_flags(*watched, Operation::kKind, {a, b, result});
 }
-/// The exceptions of a dot product, step by step: those of the multiplications keep the additions from taking place
-/// ([SDM2A] DPPS). Bits 7:4 of the immediate choose the elements that take part.
 template <bool kSingles>
-[[gnu::cold, gnu::noinline]] bool settle_dot(Cpu& cpu, Vector128 a, Vector128 b, unsigned immediate) {
+bool dot(Cpu* watched, Vector128 a, Vector128 b, unsigned immediate, Vector128& result) {
     using Multiply = std::conditional_t<kSingles, MultiplySingles, MultiplyDoubles>;
     using Add = std::conditional_t<kSingles, AddSingles, AddDoubles>;
-    Vector128 const chosen = Blend<kSingles ? 32 : 64>::apply(Vector128{}, ~Vector128{}, immediate >> 4);
+    using Choose = Blend<kSingles ? 32 : 64>;
+    Vector128 const chosen = Choose::apply(Vector128{}, ~Vector128{}, immediate >> 4);
     Vector128 sums{};
-    if (!dot_step<Multiply>(cpu, a & chosen, b & chosen, sums)) return false;
+    if (!dot_step<Multiply>(watched, a & chosen, b & chosen, sums)) return false;
     for (unsigned step = 0; step < (kSingles ? 2 : 1); ++step) {
         Vector128 const even = even_elements<kSingles>(sums, Vector128{});
         Vector128 const odd = odd_elements<kSingles>(sums, Vector128{});
-        if (!dot_step<Add>(cpu, even, odd, sums)) return false;
+        if (!dot_step<Add>(watched, even, odd, sums)) return false;
     }
+    std::uint64_t const sum = kSingles ? dword_of(sums, 0) | std::uint64_t{dword_of(sums, 0)} << 32 : sums[0];
+    result = Choose::apply(Vector128{}, Vector128{sum, sum}, immediate);
     return true;
 }
-template <bool kSingles, typename Operation, typename Source>
+template <bool kSingles, typename Source>
 Op const* dot_product(Cpu& cpu, Op const* op) {
     if (!cpu.simd_ok()) [[unlikely]]
         return raise_simd_unavailable(cpu, op);
     Operand const source = Source::read(cpu, op);
     if (!source.ok) [[unlikely]]
         return cpu.leave(op);
-    auto const immediate = static_cast<std::uint8_t>(op->imm);
-    bool const watched = has_unmasked_simd_exceptions(cpu.raw_state());
-    if (watched && !settle_dot<kSingles>(cpu, read_xmm(cpu, op->dst), source.value, immediate)) [[unlikely]]
+    Cpu* const watched = has_unmasked_simd_exceptions(cpu.raw_state()) ? &cpu : nullptr;
+    Vector128 result{};
+    auto const compute = kSingles ? dot_singles : dot_doubles;
+    if (!compute(watched, read_xmm(cpu, op->dst), source.value, static_cast<std::uint8_t>(op->imm), result)) [[unlikely]]
         return cpu.leave(op);
-    write_xmm(cpu, op->dst, Operation::apply(read_xmm(cpu, op->dst), source.value, immediate));
-    if (watched) [[unlikely]]
-        load_host_mxcsr(cpu.raw_state());  // its flags are counted already
+    write_xmm(cpu, op->dst, result);
     BACKPLANE_NEXT(cpu, op);
 }
-template <bool kSingles, template <unsigned> typename Instance>
+template <bool kSingles>
 void lower_dot_product(Lowering& l) {
-    using Operation = ByImmediate<Instance, 256>;
     take_vector_operands(l);
-    l.op.run = l.is_memory(1) ? dot_product<kSingles, Operation, FromMemory128> : dot_product<kSingles, Operation, FromXmm>;
+    l.op.run = l.is_memory(1) ? dot_product<kSingles, FromMemory128> : dot_product<kSingles, FromXmm>;
 }
 
 template <typename Arrange, typename Operation, typename Source>
@@ -458,6 +456,13 @@ void lower_extract(Lowering& l) {
 
 }  // namespace
 
+bool dot_singles(Cpu* watched, Vector128 a, Vector128 b, unsigned immediate, Vector128& result) {
+    return dot<true>(watched, a, b, immediate, result);
+}
+bool dot_doubles(Cpu* watched, Vector128 a, Vector128 b, unsigned immediate, Vector128& result) {
+    return dot<false>(watched, a, b, immediate, result);
+}
+
 void lower_pextrw_to_memory(Lowering& l) { lower_extract<std::uint16_t>(l); }
 
 void lower_sse4(LowerTable& table) {
@@ -528,8 +533,8 @@ void lower_sse4(LowerTable& table) {
     table[ZYDIS_MNEMONIC_BLENDVPD] = lower_select<64>;
     table[ZYDIS_MNEMONIC_INSERTPS] = lower_insertps;
     table[ZYDIS_MNEMONIC_MPSADBW] = lower_immediate<ByImmediate<SumOfDifferences, 8>>;
-    table[ZYDIS_MNEMONIC_DPPS] = lower_dot_product<true, DotSingles>;
-    table[ZYDIS_MNEMONIC_DPPD] = lower_dot_product<false, DotDoubles>;
+    table[ZYDIS_MNEMONIC_DPPS] = lower_dot_product<true>;
+    table[ZYDIS_MNEMONIC_DPPD] = lower_dot_product<false>;
     table[ZYDIS_MNEMONIC_ROUNDPS] = lower_float_immediate<RoundSingles, 16, FromMemory128>;
     table[ZYDIS_MNEMONIC_ROUNDSS] = lower_float_immediate<RoundSingle, 16, FromMemory32>;
     table[ZYDIS_MNEMONIC_ROUNDPD] = lower_float_immediate<RoundDoubles, 16, FromMemory128>;

@@ -1,6 +1,6 @@
 // Functions of the top of the stack: square root, remainder, scaling, transcendental functions ([SDM1] 8.3.3, 8.3.7).
-// The host's processor computes; the results of transcendental functions are then replaced by our own, because their
-// last bits are up to its maker (x87_transcendental.h).
+// The host's processor computes, but for the transcendental functions: their last bits are up to its maker
+// (x87_transcendental.h).
 #include "cpu/x87.h"
 #include "cpu/x87_transcendental.h"
 
@@ -52,59 +52,52 @@ BACKPLANE_X87_SPLIT(fxtract)
 
 // --- our own results ------------------------------------------------------------------------------------------------
 
-/// Takes `own`, if there is one, for the host's result at `where`.
-void adopt(HostX87& host, X87Register& where, std::optional<x87::Rounded> const& own) {
-    if (!own || host.refused()) return;
-    where = own->value;
-    constexpr std::uint16_t kReplaced =
-        x87::kC1 | x87::kPrecision | x87::kUnderflow | x87::kOverflow | x87::kSummary | x87::kBusy;
-    unsigned status = host.status & ~kReplaced & 0xffffu;
-    if (own->up) status |= x87::kC1;
-    if (own->inexact) status |= x87::kPrecision;
-    if (own->inexact && (host.control & x87::kPrecision) == 0) status |= x87::kSummary | x87::kBusy;
-    host.status = static_cast<std::uint16_t>(status);
+/// The status of an operation that was computed here; its result goes to `where` unless an exception forbids it.
+void adopt(HostX87& host, X87Register& where, x87::Rounded const& own) {
+    std::uint16_t status = own.status;
+    bool const is_refused = (status & ~host.control & x87::kBefore) != 0;
+    if (is_refused) status &= x87::kBefore;
+    bool const unmasked = (status & ~host.control & x87::kExceptions) != 0;
+    host.status = static_cast<std::uint16_t>(status | (unmasked ? x87::kSummary | x87::kBusy : 0));
+    if (!is_refused) where = own.value;
 }
 void own_f2xm1(HostX87& host) {
     auto const own = x87::power_of_two_less_one(host.st0, host.control);
-    f2xm1(host);
-    adopt(host, host.st0, own);
+    own ? adopt(host, host.st0, *own) : f2xm1(host);
 }
 void own_fsin(HostX87& host) {
     auto const own = x87::sine_cosine(host.st0, host.control);
-    fsin(host);
-    if (own) adopt(host, host.st0, own->first);
+    own ? adopt(host, host.st0, own->first) : fsin(host);
 }
 void own_fcos(HostX87& host) {
     auto const own = x87::sine_cosine(host.st0, host.control);
-    fcos(host);
-    if (own) adopt(host, host.st0, own->second);
+    own ? adopt(host, host.st0, own->second) : fcos(host);
 }
 void own_fsincos(HostX87& host) {
     auto const own = x87::sine_cosine(host.st0, host.control);
-    fsincos(host);
-    if (!own) return;
+    if (!own) return fsincos(host);
     adopt(host, host.st1, own->first);
+    unsigned const of_sine = host.status & ~unsigned{x87::kC1};
     adopt(host, host.st0, own->second);
+    host.status = static_cast<std::uint16_t>(host.status | of_sine);
 }
 void own_fptan(HostX87& host) {
     auto const own = x87::tangent(host.st0, host.control);
-    fptan(host);
-    adopt(host, host.st1, own);
+    if (!own) return fptan(host);
+    adopt(host, host.st1, *own);
+    if (!host.refused()) host.st0 = {std::uint64_t{1} << 63, 0x3fff};
 }
 void own_fpatan(HostX87& host) {
     auto const own = x87::arctangent(host.st0, host.st1, host.control);
-    fpatan(host);
-    adopt(host, host.st0, own);
+    own ? adopt(host, host.st0, *own) : fpatan(host);
 }
 void own_fyl2x(HostX87& host) {
     auto const own = x87::y_log2_x(host.st0, host.st1, host.control);
-    fyl2x(host);
-    adopt(host, host.st0, own);
+    own ? adopt(host, host.st0, *own) : fyl2x(host);
 }
 void own_fyl2xp1(HostX87& host) {
     auto const own = x87::y_log2_x_plus_one(host.st0, host.st1, host.control);
-    fyl2xp1(host);
-    adopt(host, host.st0, own);
+    own ? adopt(host, host.st0, *own) : fyl2xp1(host);
 }
 
 void apply_unary(X87State& state, Run run, std::uint16_t conditions) {

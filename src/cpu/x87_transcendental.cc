@@ -1,9 +1,11 @@
 #include "cpu/x87_transcendental.h"
 
+#include <bit>
 #include <cstring>
 
 #include "base/int128.h"
 #include "cpu/mxcsr.h"
+#include "cpu/x87.h"
 
 namespace backplane::x87 {
 
@@ -13,8 +15,9 @@ namespace {
 /// flags there, so it is set aside (QuietMxcsr) while functions that compute run.
 __extension__ typedef __float128 Quad;
 
-constexpr unsigned kBias = 16383;
-constexpr std::uint64_t kFractionHigh = (std::uint64_t{1} << 48) - 1;
+constexpr int kBias = 16383;
+constexpr std::uint16_t kSign = 0x8000, kExponent = 0x7fff;
+constexpr std::uint64_t kIntegerBit = std::uint64_t{1} << 63;
 
 Quad quad_of(std::uint64_t high, std::uint64_t low) {
     std::uint64_t const bits[2] = {low, high};
@@ -37,47 +40,87 @@ class QuietMxcsr {
     std::uint32_t saved_;
 };
 
-bool is_negative(X87Register const& x) { return (x.sign_exponent & 0x8000) != 0; }
-int exponent_of(X87Register const& x) { return static_cast<int>(x.sign_exponent & 0x7fff) - static_cast<int>(kBias); }
-bool is_normal(X87Register const& x) {
-    unsigned const exponent = x.sign_exponent & 0x7fff;
-    return exponent != 0 && exponent != 0x7fff && x.significand >> 63 != 0;
-}
-Quad quad_of(X87Register const& x) {
-    std::uint64_t const high = std::uint64_t{x.sign_exponent} << 48 | (x.significand << 1 >> 16);
-    return quad_of(high, x.significand << 49);
-}
+/// A finite number that is not zero, as a significand in [1, 2) and an exponent: there, neither denormals nor the limits of
+/// the exponent are special.
+struct Number {
+    std::uint64_t significand;
+    int exponent;
+    bool negative;
+    bool denormal;  // DE
 
-/// Rounds once to 64 bits. Empty: the value is no normal number.
-std::optional<Rounded> rounded(Quad value, std::uint16_t control) {
+    [[nodiscard]] Quad magnitude() const {
+        return quad_of(static_cast<std::uint64_t>(kBias) << 48 | significand << 1 >> 16, significand << 49);
+    }
+    [[nodiscard]] Quad signed_significand() const { return negative ? -magnitude() : magnitude(); }
+};
+std::optional<Number> number_of(X87Register const& x) {
+    int const exponent = x.sign_exponent & kExponent;
+    bool const negative = (x.sign_exponent & kSign) != 0;
+    if (exponent == 0 && x.significand != 0) {
+        int const shift = std::countl_zero(x.significand);
+        return Number{x.significand << shift, 1 - kBias - shift, negative, true};
+    }
+    if (exponent == 0 || exponent == kExponent || (x.significand & kIntegerBit) == 0) return {};
+    return Number{x.significand, exponent - kBias, negative, false};
+}
+/// 2^exponent, for exponents of a few thousand.
+Quad power_of_two(int exponent) { return quad_of(static_cast<std::uint64_t>(kBias + exponent) << 48, 0); }
+Quad value_of(Number const& x) { return x.signed_significand() * power_of_two(x.exponent); }
+
+/// A number so small that only the first term of a series counts.
+bool is_tiny(Number const& x) { return x.exponent < -70; }
+
+/// value * 2^scale, rounded once to 64 bits with the range of the x87 ([SDM1] 4.9, 8.5.4, 8.5.5). `value` is not zero.
+/// \param is_exact  false: it cannot be exact, though its 113 bits may look so
+Rounded rounded(Quad value, int scale, std::uint16_t control, bool is_exact = false) {
+    constexpr int kUnmaskedBias = 24576;
     std::uint64_t bits[2];
     std::memcpy(bits, &value, sizeof bits);
-    auto sign_exponent = static_cast<std::uint16_t>(bits[1] >> 48);
-    bool const negative = (sign_exponent & 0x8000) != 0;
-    unsigned const exponent = sign_exponent & 0x7fff;
-    if (exponent == 0 || exponent >= 0x7ffe) return {};
-    constexpr unsigned kDropped = 49;
-    std::uint64_t significand = std::uint64_t{1} << 63 | (bits[1] & kFractionHigh) << 15 | bits[0] >> kDropped;
-    std::uint64_t const rest = bits[0] & ((std::uint64_t{1} << kDropped) - 1);
-    constexpr std::uint64_t kHalf = std::uint64_t{1} << (kDropped - 1);
+    auto const sign = static_cast<std::uint16_t>(bits[1] >> 48 & kSign);
+    int exponent = static_cast<int>(bits[1] >> 48 & kExponent) + scale;
+    constexpr std::uint64_t kFractionHigh = (std::uint64_t{1} << 48) - 1;
+    Uint128 const whole = static_cast<Uint128>(bits[1] & kFractionHigh) << 64 | bits[0] | static_cast<Uint128>(1) << 112;
+    std::uint16_t status = 0;
+    unsigned dropped = 49;
+    bool const tiny = exponent <= 0;
+    bool const denormal = tiny && (control & kUnderflow) != 0;
+    if (denormal) dropped += exponent < -64 ? 65 : static_cast<unsigned>(1 - exponent);
+    if (tiny) exponent = denormal ? 0 : exponent + kUnmaskedBias;
+
+    auto significand = static_cast<std::uint64_t>(whole >> dropped);
+    Uint128 const rest = whole - (static_cast<Uint128>(significand) << dropped);
+    Uint128 const half = static_cast<Uint128>(1) << (dropped - 1);
     bool up = false;
     switch (control >> 10 & 3) {
-        case 0: up = rest > kHalf || (rest == kHalf && (significand & 1) != 0); break;
-        case 1: up = negative && rest != 0; break;
-        case 2: up = !negative && rest != 0; break;
+        case 0: up = rest > half || (rest == half && (significand & 1) != 0); break;
+        case 1: up = sign != 0 && rest != 0; break;
+        case 2: up = sign == 0 && rest != 0; break;
         default: break;
     }
-    if (up && ++significand == 0) {
-        significand = std::uint64_t{1} << 63;
-        ++sign_exponent;
+    if (up && ++significand == 0) significand = kIntegerBit, ++exponent;
+    if (denormal && (significand & kIntegerBit) != 0) exponent = 1;
+    bool const inexact = rest != 0 || !is_exact;
+    if (tiny && (inexact || !denormal)) status |= kUnderflow;
+    if (exponent >= kExponent) {
+        status |= kOverflow;
+        if ((control & kOverflow) != 0) {
+            unsigned const rounding = control >> 10 & 3;
+            up = rounding == 0 || rounding == (sign != 0 ? 1U : 2U);
+            significand = up ? kIntegerBit : ~std::uint64_t{0};
+            exponent = up ? kExponent : kExponent - 1;
+            status |= kPrecision;
+        } else {
+            exponent -= kUnmaskedBias;
+        }
     }
-    return Rounded{{significand, sign_exponent}, up, rest != 0};
+    if (inexact) status |= kPrecision;
+    if (up) status |= kC1;
+    return {{significand, static_cast<std::uint16_t>(sign | exponent)}, status};
 }
 
-/// A value that cannot be exact, though its 113 bits may look so.
-std::optional<Rounded> inexact(std::optional<Rounded> value) {
-    if (value) value->inexact = true;
-    return value;
+Rounded with_operands(Rounded result, bool denormal) {
+    if (denormal) result.status |= kDenormal;
+    return result;
 }
 
 // --- series, each for small arguments -------------------------------------------------------------------------------
@@ -119,27 +162,60 @@ Quad atan_of(Quad z) {
 
 // --- the functions; the parts that compute are not inlined, so that they stay between two writes of MXCSR -----------
 
-[[gnu::noinline]] Quad compute_power(X87Register const& x) { return exp_less_one(quad_of(x) * ln2()); }
+struct Scaled {
+    Quad value;
+    int scale{0};  // the result is value * 2^scale
+};
 
-[[gnu::noinline]] Quad compute_log(X87Register const& x, X87Register const& y) {
-    X87Register significand{x.significand, kBias};
-    int exponent = exponent_of(x);
+[[gnu::noinline]] Scaled compute_power(Number const& x) {
+    if (is_tiny(x)) return {x.signed_significand() * ln2(), x.exponent};
+    return {exp_less_one(value_of(x) * ln2())};
+}
+
+/// log2(x), x > 0.
+Quad log_of(Number const& x) {
     constexpr std::uint64_t kSquareRootOfTwo = 0xb504'f333'f9de'6484;
-    if (x.significand > kSquareRootOfTwo) --significand.sign_exponent, ++exponent;
-    Quad const m = quad_of(significand);
-    Quad const log = exponent + twice_atanh((m - 1) / (m + 1)) * log2_e();
-    return quad_of(y) * log;
+    bool const is_upper = x.significand > kSquareRootOfTwo;
+    Quad const m = is_upper ? x.magnitude() / 2 : x.magnitude();
+    return x.exponent + (is_upper ? 1 : 0) + twice_atanh((m - 1) / (m + 1)) * log2_e();
 }
-[[gnu::noinline]] Quad compute_log_plus_one(X87Register const& x, X87Register const& y) {
-    Quad const value = quad_of(x);
-    return quad_of(y) * (twice_atanh(value / (2 + value)) * log2_e());
+[[gnu::noinline]] Scaled compute_log(Number const& x, Number const& y) {
+    return {y.signed_significand() * log_of(x), y.exponent};
 }
-[[gnu::noinline]] Quad compute_arctangent(X87Register const& x, X87Register const& y) {
-    Quad const a = quad_of(X87Register{x.significand, static_cast<std::uint16_t>(x.sign_exponent & 0x7fff)});
-    Quad const b = quad_of(X87Register{y.significand, static_cast<std::uint16_t>(y.sign_exponent & 0x7fff)});
-    Quad angle = b > a ? pi() / 2 - atan_of(a / b) : atan_of(b / a);
-    if (is_negative(x)) angle = pi() - angle;
-    return is_negative(y) ? -angle : angle;
+/// The range of FYL2XP1: 1 - sqrt(1/2) on both sides.
+bool is_near_zero(Number const& x) {
+    return x.exponent < -2 || (x.exponent == -2 && x.significand <= 0x95f6'1998'0c43'36f7);
+}
+[[gnu::noinline]] Scaled compute_log_plus_one(Number const& x, Number const& y) {
+    if (is_tiny(x)) return {y.signed_significand() * x.signed_significand() * log2_e(), x.exponent + y.exponent};
+    if (x.exponent > 120) return {y.signed_significand() * log_of(x), y.exponent};  // the 1 is lost
+    Quad const value = value_of(x);
+    if (is_near_zero(x)) return {y.signed_significand() * (twice_atanh(value / (2 + value)) * log2_e()), y.exponent};
+    Quad const sum = 1 + value;
+    std::uint64_t bits[2];
+    std::memcpy(bits, &sum, sizeof bits);
+    int const exponent = static_cast<int>(bits[1] >> 48) - kBias;
+    Quad const m = sum / power_of_two(exponent);
+    bool const is_upper = m > Quad(1.4142);
+    Quad const reduced = is_upper ? m / 2 : m;
+    Quad const log = exponent + (is_upper ? 1 : 0) + twice_atanh((reduced - 1) / (reduced + 1)) * log2_e();
+    return {y.signed_significand() * log, y.exponent};
+}
+/// The angle of (x, y).
+[[gnu::noinline]] Scaled compute_arctangent(Number const& x, Number const& y) {
+    constexpr int kFar = 120;
+    int const distance = y.exponent - x.exponent;
+    if (distance < -kFar && !x.negative) return {y.signed_significand() / x.magnitude(), distance};
+    Quad angle = 0;
+    if (distance > kFar) {
+        angle = pi() / 2;
+    } else if (distance >= -kFar) {
+        Quad const a = x.magnitude();
+        Quad const b = y.magnitude() * power_of_two(distance);
+        angle = b > a ? pi() / 2 - atan_of(a / b) : atan_of(b / a);
+    }
+    if (x.negative && distance <= kFar) angle = pi() - angle;
+    return {y.negative ? -angle : angle};
 }
 
 /// The angle within pi/4 of a multiple of pi/2, and which multiple.
@@ -147,15 +223,13 @@ struct Reduced {
     Quad angle;
     unsigned quadrant;
 };
-Reduced reduce(X87Register const& x) {
+Reduced reduce(Number const& x) {
     // pi/2 is kHalfPi / 2^65 with the 66 bits of [SDM1] 8.3.8; x is significand * 2^(exponent - 63).
     constexpr Uint128 kHalfPi = static_cast<Uint128>(0x3) << 64 | 0x243f'6a88'85a3'08d3;
-    X87Register const magnitude{x.significand, static_cast<std::uint16_t>(x.sign_exponent & 0x7fff)};
-    int const exponent = exponent_of(x);
-    if (exponent < -1) return {quad_of(magnitude), 0};  // below 1/2
+    if (x.exponent < -1) return {x.magnitude() * power_of_two(x.exponent), 0};  // below 1/2
     Uint128 rest = x.significand;
     unsigned quotient = 0;
-    for (int i = 0; i < exponent + 2; ++i) {
+    for (int i = 0; i < x.exponent + 2; ++i) {
         rest <<= 1;
         quotient <<= 1;
         if (rest >= kHalfPi) rest -= kHalfPi, quotient |= 1;
@@ -168,9 +242,10 @@ Reduced reduce(X87Register const& x) {
     return {beyond ? -angle : angle, quotient + (beyond ? 1 : 0)};
 }
 struct Pair {
-    Quad sine, cosine;
+    Scaled sine, cosine;
 };
-[[gnu::noinline]] Pair compute_sine_cosine(X87Register const& x) {
+[[gnu::noinline]] Pair compute_sine_cosine(Number const& x) {
+    if (is_tiny(x)) return {{x.signed_significand(), x.exponent}, {1}};
     Reduced const reduced = reduce(x);
     Quad const s = sine_of(reduced.angle);
     Quad const c = cosine_of(reduced.angle);
@@ -179,57 +254,69 @@ struct Pair {
     Quad cosine = swapped ? s : c;
     if ((reduced.quadrant & 2) != 0) sine = -sine;
     if (((reduced.quadrant + 1) & 2) != 0) cosine = -cosine;
-    return {is_negative(x) ? -sine : sine, cosine};
+    return {{x.negative ? -sine : sine}, {cosine}};
 }
-[[gnu::noinline]] Quad compute_tangent(X87Register const& x) {
+[[gnu::noinline]] Scaled compute_tangent(Number const& x) {
     Pair const both = compute_sine_cosine(x);
-    return both.sine / both.cosine;
+    return {both.sine.value / both.cosine.value, both.sine.scale};
 }
 
-bool is_angle(X87Register const& x) { return is_normal(x) && exponent_of(x) < 63; }
+std::optional<Number> angle_of(X87Register const& x) {
+    auto const angle = number_of(x);
+    return angle && angle->exponent < 63 ? angle : std::nullopt;
+}
 
 }  // namespace
 
-std::optional<Rounded> power_of_two_less_one(X87Register const& x, std::uint16_t control) {
-    if (!is_normal(x) || exponent_of(x) >= 0) return {};  // 1 and -1 are exact
+std::optional<Rounded> power_of_two_less_one(X87Register const& register_x, std::uint16_t control) {
+    auto const x = number_of(register_x);
+    if (!x) return {};
+    bool const is_one = x->exponent == 0 && x->significand == kIntegerBit;
+    if (is_one && x->negative) return Rounded{{kIntegerBit, kSign | (kBias - 1)}, kPrecision};
+    if (x->exponent >= 0) return Rounded{register_x, kPrecision};
     QuietMxcsr const quiet;
-    return inexact(rounded(compute_power(x), control));
+    auto const [value, scale] = compute_power(*x);
+    return with_operands(rounded(value, scale, control), x->denormal);
 }
-std::optional<Rounded> y_log2_x(X87Register const& x, X87Register const& y, std::uint16_t control) {
-    if (!is_normal(x) || !is_normal(y) || is_negative(x)) return {};
+std::optional<Rounded> y_log2_x(X87Register const& register_x, X87Register const& register_y, std::uint16_t control) {
+    auto const x = number_of(register_x), y = number_of(register_y);
+    if (!x || !y || x->negative) return {};
+    bool const is_power_of_two = x->significand == kIntegerBit;  // whose logarithm is exact, and so may the product be
+    if (is_power_of_two && x->exponent == 0) return {};
     QuietMxcsr const quiet;
-    auto const result = rounded(compute_log(x, y), control);
-    bool const is_power_of_two = x.significand << 1 == 0;  // whose logarithm is exact, and so may the product be
-    return is_power_of_two ? result : inexact(result);
+    auto const [value, scale] = compute_log(*x, *y);
+    return with_operands(rounded(value, scale, control, is_power_of_two), x->denormal || y->denormal);
 }
-std::optional<Rounded> y_log2_x_plus_one(X87Register const& x, X87Register const& y, std::uint16_t control) {
-    // The range is 1 - sqrt(1/2) on both sides; beyond it the result is undefined.
-    if (!is_normal(x) || !is_normal(y) || exponent_of(x) >= -2) {
-        bool const in_range = is_normal(x) && exponent_of(x) == -2 && x.significand <= 0x95f6'1998'0c43'36f7;
-        if (!in_range || !is_normal(y)) return {};
-    }
+std::optional<Rounded> y_log2_x_plus_one(X87Register const& register_x, X87Register const& register_y, std::uint16_t control) {
+    auto const x = number_of(register_x), y = number_of(register_y);
+    if (!x || !y) return {};
+    bool const denormal = x->denormal || y->denormal;
+    if (x->negative && x->exponent >= 0) return with_operands({register_x, kPrecision}, denormal);
     QuietMxcsr const quiet;
-    return inexact(rounded(compute_log_plus_one(x, y), control));
+    auto const [value, scale] = compute_log_plus_one(*x, *y);
+    return with_operands(rounded(value, scale, control), denormal);
 }
-std::optional<Rounded> arctangent(X87Register const& x, X87Register const& y, std::uint16_t control) {
-    if (!is_normal(x) || !is_normal(y)) return {};
-    if (!is_negative(x) && exponent_of(y) - exponent_of(x) < -16300) return {};  // the result may be tiny
+std::optional<Rounded> arctangent(X87Register const& register_x, X87Register const& register_y, std::uint16_t control) {
+    auto const x = number_of(register_x), y = number_of(register_y);
+    if (!x || !y) return {};
     QuietMxcsr const quiet;
-    return inexact(rounded(compute_arctangent(x, y), control));
+    auto const [value, scale] = compute_arctangent(*x, *y);
+    return with_operands(rounded(value, scale, control), x->denormal || y->denormal);
 }
-std::optional<TwoRounded> sine_cosine(X87Register const& x, std::uint16_t control) {
-    if (!is_angle(x)) return {};
+std::optional<TwoRounded> sine_cosine(X87Register const& register_x, std::uint16_t control) {
+    auto const x = angle_of(register_x);
+    if (!x) return {};
     QuietMxcsr const quiet;
-    Pair const both = compute_sine_cosine(x);
-    auto const sine = inexact(rounded(both.sine, control));
-    auto const cosine = inexact(rounded(both.cosine, control));
-    if (!sine || !cosine) return {};
-    return TwoRounded{*sine, *cosine};
+    auto const [sine, cosine] = compute_sine_cosine(*x);
+    return TwoRounded{with_operands(rounded(sine.value, sine.scale, control), x->denormal),
+                      with_operands(rounded(cosine.value, cosine.scale, control), x->denormal)};
 }
-std::optional<Rounded> tangent(X87Register const& x, std::uint16_t control) {
-    if (!is_angle(x)) return {};
+std::optional<Rounded> tangent(X87Register const& register_x, std::uint16_t control) {
+    auto const x = angle_of(register_x);
+    if (!x) return {};
     QuietMxcsr const quiet;
-    return inexact(rounded(compute_tangent(x), control));
+    auto const [value, scale] = compute_tangent(*x);
+    return with_operands(rounded(value, scale, control), x->denormal);
 }
 
 }  // namespace backplane::x87

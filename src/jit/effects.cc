@@ -47,8 +47,8 @@ void rotate(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
     if (count > 1) out.producer = FlagProducer::raw;
 }
 
-/// What the interpreter's handlers must do: element by element, control state, flags beside a result, and
-/// approximations.
+/// What the interpreter's handlers must do: element by element, control state, flags beside a result,
+/// approximations, and sums of which hosts give different NaNs.
 bool is_left_to_handlers(ZydisMnemonic mnemonic) {
     switch (mnemonic) {
         case ZYDIS_MNEMONIC_VLDMXCSR:
@@ -62,6 +62,8 @@ bool is_left_to_handlers(ZydisMnemonic mnemonic) {
         case ZYDIS_MNEMONIC_VPCMPESTRM:
         case ZYDIS_MNEMONIC_VPCMPISTRI:
         case ZYDIS_MNEMONIC_VPCMPISTRM:
+        case ZYDIS_MNEMONIC_VDPPS:
+        case ZYDIS_MNEMONIC_VDPPD:
         case ZYDIS_MNEMONIC_VRCPPS:
         case ZYDIS_MNEMONIC_VRCPSS:
         case ZYDIS_MNEMONIC_VRSQRTPS:
@@ -201,6 +203,8 @@ bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
         case ZYDIS_MNEMONIC_STMXCSR:
         case ZYDIS_MNEMONIC_MASKMOVDQU:
         case ZYDIS_MNEMONIC_CLFLUSH:
+        case ZYDIS_MNEMONIC_DPPS:
+        case ZYDIS_MNEMONIC_DPPD:
         case ZYDIS_MNEMONIC_RCPPS:
         case ZYDIS_MNEMONIC_RCPSS:
         case ZYDIS_MNEMONIC_RSQRTPS:
