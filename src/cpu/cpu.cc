@@ -339,6 +339,11 @@ void Cpu::flush_tlb_page(std::uint64_t address) {
     supervisor_ac_tlb_.flush_page(address);
 }
 
+void Cpu::set_access_hook(std::function<bool(std::uint64_t, AccessKind)> hook) {
+    access_hook_ = std::move(hook);
+    flush_tlb();
+}
+
 void Cpu::drop_pages(GuestPage, std::uint64_t) { flush_tlb(); }
 
 void Cpu::watch_stores(GuestPage page) {
@@ -379,6 +384,10 @@ std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind
         fault(address == kRefusedStack ? ExceptionVector::stack_fault : ExceptionVector::general_protection);
         return {};
     }
+    if (access_hook_ && !access_hook_(address, kind)) [[unlikely]] {
+        page_fault(address, (kind == AccessKind::write ? page_fault::kWrite : 0) | (cpl_ == 3 && !system ? page_fault::kUser : 0));
+        return {};
+    }
     auto const translation = walk(address, kind, system);
     if (!translation) {
         page_fault(address, translation.error().error_code);
@@ -395,10 +404,10 @@ std::optional<Cpu::Target> Cpu::translate(std::uint64_t address, AccessKind kind
         code_touched_ = false;
         return Target{nullptr, physical};
     }
-    // A page with a watchpoint has no entry, so that every access comes here. Of a debugger's, the access that hits
-    // runs alone, and the dispatcher stops right after it.
+    // A page with a watchpoint has no entry, so that every access comes here, nor has any while there is an access hook.
+    // Of a debugger's, the access that hits runs alone, and the dispatcher stops right after it.
     bool const watched_outside = debug_ != nullptr && debug_->watches_page(address, kind);
-    bool const watched = watched_outside || (has_watchpoints_ && is_watched_page(address));
+    bool const watched = watched_outside || access_hook_ || (has_watchpoints_ && is_watched_page(address));
     if (watched_outside && !is_alone() && debug_->watches(address, bytes, kind)) {
         ask_to_run_alone();
         return {};

@@ -397,6 +397,10 @@ class Cpu final : public TranslationObserver {
     /// debuggers.
     void set_fault_hook(std::function<bool(Fault const&, std::uint64_t rip)> hook) { fault_hook_ = std::move(hook); }
 
+    /// Called with every access to data that looks for its page, as each does from now on; false: this one finds its page
+    /// absent. Null ends it. Between runs only; for tests.
+    void set_access_hook(std::function<bool(std::uint64_t address, AccessKind kind)> hook);
+
     /// What a debugger wants, in place of what it wanted before; empty points end it. Between runs only.
     void set_debug_points(DebugPoints points);
     /// Called with the vector of every interrupt and NMI before it is delivered, and the time; null ends it.
@@ -632,6 +636,7 @@ class Cpu final : public TranslationObserver {
     Refused refused_{};
     char const* shutdown_cause_{"none"};
     std::function<bool(Fault const&, std::uint64_t)> fault_hook_;
+    std::function<bool(std::uint64_t, AccessKind)> access_hook_;  // while there is one, the TLB holds no data pages
     std::function<void(std::uint8_t, Ticks)> interrupt_hook_;
     std::unique_ptr<Debugging> debug_;           // null: neither debugged nor traced; keeps attention_ set
 

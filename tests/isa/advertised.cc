@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "case.h"
+
 namespace backplane::isa {
 namespace {
 
@@ -153,6 +155,8 @@ Cpuid host_cpuid() {
     return [](std::uint32_t leaf, std::uint32_t subleaf) {
         std::array<std::uint32_t, 4> result{};
         __cpuid_count(leaf, subleaf, result[eax], result[ebx], result[ecx], result[edx]);
+        constexpr std::uint32_t kFsgsbase = 1;
+        if (leaf == 7 && subleaf == 0 && !has_fsgsbase()) result[ebx] &= ~kFsgsbase;
         return result;
     };
 }

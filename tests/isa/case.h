@@ -2,6 +2,8 @@
 // lies in memory that two processes share.
 #pragma once
 
+#include <sys/auxv.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -82,6 +84,12 @@ struct Mailbox {
     std::uint32_t count;                   ///< cases in the batch
     Case cases[kCases];
 };
+
+/// Whether the kernel lets programs use RDFSBASE and its kin, and keeps what they write; CPUID alone does not say so.
+inline bool has_fsgsbase() {
+    constexpr unsigned long kHwcap2Fsgsbase = 2;  // Linux, arch/x86/include/uapi/asm/hwcap2.h
+    return (getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) != 0;
+}
 
 /// The descriptor at which the child finds the mailbox.
 inline constexpr int kMailboxFd = 3;

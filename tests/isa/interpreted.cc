@@ -25,7 +25,6 @@ constexpr std::uint64_t kTables = 0x1000;
 constexpr std::uint64_t kMemoryPages = 32;
 constexpr std::uint64_t kCodeFrames[] = {0x9000, 0x7000};
 constexpr std::uint64_t kWindowFrames[] = {0xd000, 0xb000, 0xc000};
-constexpr std::uint64_t kQuota = 100'000;
 
 constexpr std::uint64_t kPresent = 1, kWritable = 2, kUser = 4, kNoExecute = std::uint64_t{1} << 63;
 
@@ -138,7 +137,26 @@ struct Interpreted::Machine {
     void put_code(Case const& from) {
         code.fill(kCodeFiller);
         std::memcpy(code.data() + from.code_offset, from.code, from.code_bytes);
-        for (std::uint64_t i = 0; i < std::size(kCodeFrames); ++i) put(kCodeFrames[i], code.data() + i * kPage, kPage);
+        for (std::uint64_t i = 0; i < std::size(kCodeFrames); ++i) {
+            auto const there = memory.readable(GuestPhys{kCodeFrames[i]}, kPage);
+            bool const same = std::memcmp(there.data(), code.data() + i * kPage, kPage) == 0;  // keeps what was translated
+            if (!same) put(kCodeFrames[i], code.data() + i * kPage, kPage);
+        }
+    }
+    void run(std::uint64_t instructions, Result& to) {
+        fault.reset();
+        accesses.clear();
+        auto const result = cpu.run(instructions);
+        CpuState const after = cpu.state();
+        take_state(after, to.state);
+        if (result.reason == Leave::fault && fault)
+            to.outcome = {static_cast<std::uint32_t>(fault->vector), fault->error_code, after.cr2};
+        else
+            to.outcome = {kNoVector, static_cast<std::uint32_t>(result.reason), 0};
+        for (std::uint64_t i = 0; i * kPage < kWritableBytes; ++i) {
+            auto const page = memory.readable(GuestPhys{kWindowFrames[i]}, kPage);
+            std::memcpy(to.window + i * kPage, page.data(), kPage);
+        }
     }
 
     std::array<std::uint8_t, kCodeBytes> code{};
@@ -153,6 +171,8 @@ struct Interpreted::Machine {
     Cpu cpu;
     std::unique_ptr<Translator> translator;
     std::optional<Fault> fault;
+    std::vector<Access> accesses;
+    std::optional<std::size_t> refused;
 };
 
 Interpreted::Interpreted(std::unique_ptr<Machine> machine) : machine_{std::move(machine)} {}
@@ -170,7 +190,7 @@ Expected<Interpreted, Error> Interpreted::create(Execution execution) {
     return Expected<Interpreted, Error>{Interpreted{std::move(machine)}};
 }
 
-void Interpreted::run(Case const& from, Result& to) {
+void Interpreted::run(Case const& from, Result& to, std::uint64_t instructions) {
     Machine& machine = *machine_;
     machine.put_code(from);
     for (std::uint64_t i = 0; i < std::size(kWindowFrames); ++i)
@@ -179,20 +199,21 @@ void Interpreted::run(Case const& from, Result& to) {
     state.xcr0 = machine.cpu.state_components();
     put_state(from.before, state);
     machine.cpu.set_state(state);
-    machine.fault.reset();
-    auto const result = machine.cpu.run(kQuota);
-    CpuState const after = machine.cpu.state();
-    take_state(after, to.state);
-    if (result.reason == Leave::fault && machine.fault) {
-        to.outcome = {static_cast<std::uint32_t>(machine.fault->vector), machine.fault->error_code, after.cr2};
-    } else {
-        to.outcome = {kNoVector, static_cast<std::uint32_t>(result.reason), 0};
-    }
-    for (std::uint64_t i = 0; i * kPage < kWritableBytes; ++i) {
-        auto const page = machine.memory.readable(GuestPhys{kWindowFrames[i]}, kPage);
-        std::memcpy(to.window + i * kPage, page.data(), kPage);
-    }
+    machine.run(instructions, to);
 }
+
+void Interpreted::resume(Result& to) { machine_->run(kManyInstructions, to); }
+
+void Interpreted::watch_accesses() {
+    machine_->cpu.set_access_hook([machine = machine_.get()](std::uint64_t address, AccessKind kind) {
+        machine->accesses.push_back({address, kind});
+        return machine->accesses.size() - 1 != machine->refused;
+    });
+}
+
+void Interpreted::refuse_access(std::optional<std::size_t> number) { machine_->refused = number; }
+
+std::vector<Access> const& Interpreted::accesses() const { return machine_->accesses; }
 
 Cpuid Interpreted::cpuid() const {
     return [machine = machine_.get()](std::uint32_t leaf, std::uint32_t subleaf) {

@@ -16,6 +16,12 @@
 extern char** environ;
 
 namespace backplane::isa {
+namespace {
+
+constexpr unsigned kRsp = 4;
+constexpr std::uint64_t kFirstNonCanonical = std::uint64_t{1} << 47;
+
+}  // namespace
 
 Native::Native(std::string program, UniqueFd memory, Mailbox* mailbox)
     : program_{std::move(program)}, memory_{std::move(memory)}, mailbox_{mailbox} {}
@@ -24,7 +30,8 @@ Native::Native(Native&& other) noexcept
     : program_{std::move(other.program_)},
       memory_{std::move(other.memory_)},
       mailbox_{std::exchange(other.mailbox_, nullptr)},
-      child_{std::exchange(other.child_, -1)} {}
+      child_{std::exchange(other.child_, -1)},
+      starts_with_any_stack_pointer_{other.starts_with_any_stack_pointer_} {}
 
 Native::~Native() {
     stop();
@@ -39,6 +46,7 @@ Expected<Native, Error> Native::create(std::string program) {
     if (shared == MAP_FAILED) return Unexpected{host_error("mmap", errno)};
     Native native{std::move(program), std::move(memory), static_cast<Mailbox*>(shared)};
     BACKPLANE_TRY_VOID(native.start());
+    BACKPLANE_TRY_VOID(native.probe_stack_pointers());
     return Expected<Native, Error>{std::move(native)};
 }
 
@@ -57,6 +65,29 @@ Expected<void, Error> Native::start() {
         return Unexpected{host_error(program_, failed)};
     }
     return {};
+}
+
+Expected<void, Error> Native::probe_stack_pointers() {
+    Case& probe = mailbox_->cases[0];
+    probe = {};
+    constexpr std::uint8_t kUd2[] = {0x0f, 0x0b};
+    std::ranges::copy(kUd2, probe.code);
+    probe.code_bytes = sizeof kUd2;
+    probe.before.rip = kCode;
+    probe.before.rflags = 0x202;
+    probe.before.gpr[kRsp] = kFirstNonCanonical;
+    probe.before.fx.control = 0x37f;
+    probe.before.fx.mxcsr = 0x1f80;
+    BACKPLANE_TRY_VOID(run(1));
+    constexpr std::uint32_t kInvalidOpcode = 6;
+    starts_with_any_stack_pointer_ = probe.native.outcome.vector == kInvalidOpcode;
+    return {};
+}
+
+void Native::fit(Case& to) const {
+    if (starts_with_any_stack_pointer_) return;
+    auto& rsp = to.before.gpr[kRsp];
+    rsp = static_cast<std::uint64_t>(static_cast<std::int64_t>(rsp << 16) >> 16);
 }
 
 void Native::stop() {

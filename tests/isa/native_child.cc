@@ -2,7 +2,6 @@
 // sanitizer's shadow. It needs no assembly: a signal handler takes the state of the case that ended out of its frame
 // and puts the state of the next one in; returning from the handler starts it.
 #include <linux/futex.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -44,16 +43,33 @@ std::uint64_t own_fs_base = 0;
 std::uint64_t case_fs_base = 0;
 std::uint64_t case_gs_base = kGsBase;
 
+// Linux, arch/x86/include/uapi/asm/prctl.h
+constexpr long kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004;
+/// arch_prctl(2) without errno, which is thread-local.
+void arch_prctl(long code, std::uint64_t argument) {
+    long result = SYS_arch_prctl;
+    asm volatile("syscall" : "+a"(result) : "D"(code), "S"(argument) : "rcx", "r11", "memory");
+}
 [[gnu::target("fsgsbase")]] void take_bases() {
-    case_fs_base = _readfsbase_u64();
-    case_gs_base = _readgsbase_u64();
-    _writefsbase_u64(own_fs_base);
+    if (has_base_instructions) {
+        case_fs_base = _readfsbase_u64();
+        case_gs_base = _readgsbase_u64();
+        _writefsbase_u64(own_fs_base);
+    } else {
+        arch_prctl(kGetFs, reinterpret_cast<std::uint64_t>(&case_fs_base));
+        arch_prctl(kGetGs, reinterpret_cast<std::uint64_t>(&case_gs_base));
+        arch_prctl(kSetFs, own_fs_base);
+    }
 }
 [[gnu::target("fsgsbase")]] void put_bases(UserState const& state) {
-    _writegsbase_u64(state.gs_base);
-    _writefsbase_u64(state.fs_base);
+    if (has_base_instructions) {
+        _writegsbase_u64(state.gs_base);
+        _writefsbase_u64(state.fs_base);
+    } else {
+        arch_prctl(kSetGs, state.gs_base);
+        arch_prctl(kSetFs, state.fs_base);
+    }
 }
-[[gnu::target("fsgsbase")]] void find_own_base() { own_fs_base = _readfsbase_u64(); }
 
 void take_result(ucontext_t const& context, Result& result) {
     auto const& machine = context.uc_mcontext;
@@ -106,7 +122,7 @@ void wait_for_batch() {
 }
 
 void on_signal(int, siginfo_t*, void* frame) {
-    if (has_base_instructions) take_bases();  // nothing that uses thread-local storage may come before this
+    take_bases();  // nothing that uses thread-local storage may come before this
     // The kernel leaves these as the case had them.
     constexpr std::uint64_t kNestedTask = 1 << 14, kAlignmentCheck = 1 << 18, kIdentification = 1 << 21;
     __writeeflags(__readeflags() & ~(kNestedTask | kAlignmentCheck | kIdentification));
@@ -127,7 +143,7 @@ void on_signal(int, siginfo_t*, void* frame) {
     }
     mailbox->running.store(next_case);
     start(mailbox->cases[next_case], context);
-    if (has_base_instructions) put_bases(mailbox->cases[next_case].before);
+    put_bases(mailbox->cases[next_case].before);
 }
 
 void* map_fixed(std::uint64_t address, std::size_t bytes, int protection) {
@@ -160,17 +176,15 @@ int run() {
     if (map_fixed(kCode, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC) == MAP_FAILED) return 3;
     std::memset(reinterpret_cast<void*>(kCode), kCodeFiller, kCodeBytes);  // present from now on
     if (!map_window()) return 4;
-    constexpr int kArchSetGs = 0x1001;
-    if (syscall(SYS_arch_prctl, kArchSetGs, kGsBase) != 0) return 5;
+    arch_prctl(kSetGs, kGsBase);
 
-    constexpr unsigned long kHwcap2Fsgsbase = 2;  // Linux, arch/x86/include/uapi/asm/hwcap2.h
-    has_base_instructions = (getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) != 0;
-    if (has_base_instructions) find_own_base();
+    has_base_instructions = has_fsgsbase();
+    arch_prctl(kGetFs, reinterpret_cast<std::uint64_t>(&own_fs_base));
     has_ymm = __builtin_cpu_supports("avx");
 
     constexpr std::size_t kStackBytes = 256 * 1024;
     void* const stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (stack == MAP_FAILED) return 6;
+    if (stack == MAP_FAILED) return 5;
     stack_t alternate{};
     alternate.ss_sp = stack;
     alternate.ss_size = kStackBytes;
@@ -181,7 +195,7 @@ int run() {
     sigfillset(&action.sa_mask);
     for (int const signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigaction(signal, &action, nullptr);
     raise(SIGTRAP);
-    return 7;  // not reached: the handler never returns to here
+    return 6;  // not reached: the handler never returns to here
 }
 
 }  // namespace
