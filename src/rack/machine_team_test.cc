@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "cpu/testing.h"
 #include "device/testing.h"
 #include "machine/machine.h"
 
@@ -101,6 +105,74 @@ TEST(MachineTeam, SharesAreExact) {
     EXPECT_NEAR(static_cast<double>(machines[2]->instructions()) / whole, 0.5, 0.0001);
     for (Machine const* machine : machines) EXPECT_EQ(machine->now(), microseconds(100 * kBarriers)) << "all have passed the same time";
     EXPECT_EQ(machines[0]->stolen_time().ns(), kBarriers * 75'000U);
+}
+
+constexpr std::uint64_t kDeadline = 0x2000, kLog = 0x4000, kSetUp = 0x8000, kOnTimer = 0x9000;
+constexpr unsigned kTimerVector = 0x40;
+
+/// A machine in real mode that asks for an interrupt every 70 microseconds and notes how late each came, in ns.
+struct Timed {
+    enum class Between : std::uint8_t { halts, spins };
+    Timed(FramePool& pool, Between between, std::uint32_t share_ppm) {
+        machine = std::move(*Machine::create({.name = "m",
+                                              .memory_bytes = std::uint64_t{16} << 20,
+                                              .instructions_per_second = 1'000'000'000,
+                                              .random_seed = 1,
+                                              .nics = {},
+                                              .share_ppm = share_ppm},
+                                             pool, sink));
+        // x2APIC mode; software enable; LVT timer: vector 40h, TSC-deadline mode; first deadline in 70,000 ns; sti
+        put(kSetUp, std::string{"66b91b000000 0f32 660d000c0000 0f30 66b90f080000 66b8ff010000 6631d2 0f30 66b932080000 66b840000400"
+                                "0f30 bf0040 0f31 660570110100 6683d200 66a30020 6689160420 66b9e0060000 0f30 fb"} +
+                        (between == Between::halts ? "f4 ebfd" : "6643 ebfc"));
+        // Note the lateness at di; next deadline 70,000 ns after this one; end of interrupt; iret
+        put(kOnTimer, "0f31 662b060020 668905 83c704 66a10020 668b160420 660570110100 6683d200 66a30020 6689160420 66b9e0060000 0f30"
+                      "66b90b080000 6631c0 6631d2 0f30 cf");
+        EXPECT_TRUE(machine->memory().write_object(GuestPhys{4 * kTimerVector}, std::uint32_t{kOnTimer}));
+        CpuState state = machine->engine(0).state();
+        state.rip = kSetUp;
+        state.gpr[rsp] = 0x7000;
+        state.segments[cs].selector = 0;
+        state.segments[cs].base = 0;
+        machine->engine(0).set_state(state);
+    }
+    void put(std::uint64_t at, std::string_view code) {
+        std::vector<std::uint8_t> const bytes = hex(code);
+        EXPECT_TRUE(machine->memory().write(GuestPhys{at}, std::as_bytes(std::span{bytes})));
+    }
+    [[nodiscard]] std::vector<std::uint32_t> lateness() const {
+        std::vector<std::uint32_t> log((machine->engine(0).state().gpr[rdi] - kLog) / 4);
+        EXPECT_TRUE(machine->memory().read(GuestPhys{kLog}, std::as_writable_bytes(std::span{log})));
+        return log;
+    }
+    TextSink sink;
+    std::unique_ptr<Machine> machine;
+};
+
+// Issue: "a spinning machine never delays another's timer by more than one quantum". It does not delay it at all: each
+// has its own clock. Only a machine that used its own share up sees its timer late, by the rest of the quantum.
+TEST(MachineTeam, ASpinningMachineDelaysNoOthersTimer) {
+    constexpr unsigned kQuanta = 100, kQuantum = 100;  // microseconds
+    constexpr std::size_t kTimers = kQuanta * kQuantum / 70;
+    FramePool pool = pool_for(7);
+    Timed halting{pool, Timed::Between::halts, kWholeShare}, busy{pool, Timed::Between::spins, kWholeShare},
+        capped{pool, Timed::Between::spins, kWholeShare / 4}, capped_but_idle{pool, Timed::Between::halts, kWholeShare / 4};
+    Spinner first{pool}, second{pool}, third{pool, kWholeShare / 2};
+    std::vector<Machine*> machines;
+    for (Spinner const* spinner : {&first, &second, &third}) machines.push_back(spinner->machine.get());
+    for (Timed const* timed : {&halting, &busy, &capped, &capped_but_idle}) machines.push_back(timed->machine.get());
+    MachineTeam team{1};
+    for (unsigned i = 1; i <= kQuanta; ++i) team.run(machines, microseconds(i * kQuantum));
+
+    for (Timed const* timed : {&halting, &busy, &capped_but_idle}) {
+        std::vector<std::uint32_t> const late = timed->lateness();
+        EXPECT_EQ(late.size(), kTimers);
+        EXPECT_LE(std::ranges::max(late), 2U) << "no more than the instructions before the timer is read";
+    }
+    std::vector<std::uint32_t> const late = capped.lateness();
+    EXPECT_GE(late.size(), kTimers - 1);
+    EXPECT_GT(std::ranges::max(late), 10'000U) << "else it never used its share up, and this shows nothing";
+    EXPECT_LE(std::ranges::max(late), kQuantum * 1000U + 100) << "the next barrier, and the handler of the timer before";
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Ten Debian machines on one link, one of them with four processors, talk in pairs: the same instruction counts, trace, figures and consoles
-# on one and on two host threads, with and without address randomization, beside another busy process. With BACKPLANE_LONG set
-# (./test --long) five times each.
+# Ten Debian machines on one link, one of them with four processors, talk in pairs; and the demo: the same instruction counts,
+# trace, figures and consoles on one and on two host threads, with and without address randomization, beside another busy
+# process. With BACKPLANE_LONG set (./test --long) five times each.
 . "$(dirname "$0")/asserts"
 
 machine() { # machine NAME FLAVOUR MODEL CPUS WORDS
@@ -26,22 +26,41 @@ EOP
     printf '[link.lan]\nlatency = "300us"\n'
 } >rack.toml
 
-run() { # run NAME THREADS [COMMAND...]: under that command
-    expect_exit 0 "${@:3}" "$backplane" run rack.toml --threads "$2" --report "$1.json" --timeout 900
-    mv out "$1.txt"
-    [ "$1" = first ] || "$tests/../../tools/compare-runs" first "$1" || die "the run $1 is another one"
-}
-run first 1
-[ "$(grep -ac '@@OK received 65536 bytes' first.txt)" = 10 ] || die "a file did not arrive"
+# The demo, whole: tests/system/two_machines.sh has the short form.
+ln -s "$images/full" full
+cp "$tests/../../examples/01-two-machines/rack.toml" demo.toml
+
 fixed=(setarch "$(uname -m)" --addr-no-randomize)
 "${fixed[@]}" true 2>/dev/null || fixed=()
-while :; do :; done &
-busy=$!
+busy=
 trap 'kill $busy 2>/dev/null; rm -rf "$work"' EXIT
-run loaded 2 "${fixed[@]}"
-[ -n "${BACKPLANE_LONG:-}" ] || exit 0
-for round in 1 2 3 4 5; do
-    run one$round 1
-    run two$round 2
-    [ $round != 3 ] || kill $busy
+load() { # load on|off: another process that is busy
+    [ -z "$busy" ] || kill "$busy"
+    busy=
+    [ "$1" = off ] || { while :; do :; done & busy=$!; }
+}
+runs=0
+run() { # run RACK THREADS [COMMAND...]: under that command; the first run of a rack is what the others must be
+    local rack=$1 threads=$2
+    [ -e "$rack.json" ] && set -- again "${@:3}" || set -- "$rack" "${@:3}"
+    expect_exit 0 "${@:2}" "$backplane" run "$rack.toml" --threads "$threads" --report "$1.json" --timeout 900
+    mv out "$1.txt"
+    runs=$((runs + 1))
+    [ "$1" = "$rack" ] || "$tests/../../tools/compare-runs" "$rack" "$1" || die "$rack with $threads threads is another run"
+}
+
+run rack 1
+[ "$(grep -ac '@@OK received 65536 bytes' rack.txt)" = 10 ] || die "a file did not arrive"
+run demo 1
+[ "$(grep -ac '@@OK received 16777216 bytes' demo.txt)" = 2 ] || die "a file did not arrive"
+load on
+run rack 2 "${fixed[@]}"
+run demo 2 "${fixed[@]}"
+for round in ${BACKPLANE_LONG:+2 3 4 5}; do
+    [ "$round" != 4 ] || load off
+    for rack in rack demo; do
+        run $rack 1
+        run $rack 2
+    done
 done
+echo "$runs runs"
