@@ -513,6 +513,130 @@ TEST(PaePaging, NoExecuteIsReservedWithoutNxe) {  // [SDM3A] table 4-11
     }
 }
 
+// --- virtual-8086 mode --------------------------------------------------------------------------------------------
+
+/// A task in virtual-8086 mode at kCode under a 32-bit kernel of gates to HLT.
+class VirtualMachine8086 : public ProtectedMachine {
+  public:
+    static constexpr std::uint16_t kCodeSelector = kCode >> 4, kStackSelector = 0x2000, kDataSelector = 0x3000;
+    static constexpr std::uint32_t kStackPointer = 0x1000;
+
+    void start(std::string_view code, unsigned iopl) {
+        put(kCode, code);
+        put_value(kTss + 4, static_cast<std::uint32_t>(kRing0Stack));
+        put_value(kTss + 8, std::uint32_t{kKernelData});
+        CpuState state = protected_state(0);
+        state.rflags |= rflags::kVirtual8086 | std::uint64_t{iopl} << 12;
+        for (Segment& segment : state.segments) segment = segment_of(kDataSelector);
+        state.segments[cs] = segment_of(kCodeSelector);
+        state.segments[ss] = segment_of(kStackSelector);
+        state.gpr[rsp] = kStackPointer;
+        state.gpr[rsi] = 0xffff;
+        cpu.set_state(state);
+    }
+
+  private:
+    static Segment segment_of(std::uint16_t selector) {
+        return {.selector = selector, .base = std::uint64_t{selector} << 4, .limit = 0xffff, .type = 3, .code_or_data = true, .dpl = 3, .present = true};
+    }
+};
+
+struct Virtual8086Case {
+    char const* rule;
+    char const* code;
+    unsigned iopl;
+    int vector;
+    std::uint32_t error{0};
+    std::uint32_t rip{0};  // pushed
+};
+constexpr int kNoFault = -1, kUd = 6, kFirstTrap = 3, kSystemCall = 0x80;
+constexpr std::uint32_t kNoError = 0xffff'ffff;
+
+class Virtual8086 : public testing::TestWithParam<Virtual8086Case> {};
+
+TEST_P(Virtual8086, IsChecked) {
+    Virtual8086Case const& row = GetParam();
+    VirtualMachine8086 machine;
+    for (std::uint8_t const open : {std::uint8_t{kFirstTrap}, std::uint8_t{kSystemCall}}) machine.set_narrow_gate(open, 0xee, kCode32);
+    machine.start(row.code, row.iopl);
+    ASSERT_EQ(machine.run(), Ended::halted);
+    // Every case ends in ring 0: a HLT of the task's own is #GP there.
+    bool const passed = row.vector == kNoFault;
+    EXPECT_EQ(machine.vector(), passed ? kGp : row.vector) << row.rule;
+    unsigned const frame = row.error == kNoError ? 0 : 1;
+    if (frame == 1) {
+        EXPECT_EQ(machine.pushed(0), row.error) << row.rule;
+    }
+    if (!passed) {
+        EXPECT_EQ(machine.pushed(frame), row.rip) << row.rule;
+    } else {
+        EXPECT_EQ(machine.get<std::uint8_t>(kCode + machine.pushed(frame)), 0xf4) << row.rule << ": stopped before its HLT";
+    }
+    // [SDM3B] 20.2.3: the frame holds the task's segments, and the handler runs without them.
+    using M = VirtualMachine8086;
+    EXPECT_EQ(machine.pushed(frame + 1), M::kCodeSelector);
+    EXPECT_NE(machine.pushed(frame + 2) & rflags::kVirtual8086, 0U);
+    EXPECT_EQ(machine.pushed(frame + 4), M::kStackSelector);
+    for (unsigned i = 5; i < 9; ++i) EXPECT_EQ(machine.pushed(frame + i), M::kDataSelector);
+    EXPECT_EQ(machine.reg(rsp), kRing0Stack - 4 * (frame + 9));
+    CpuState const state = machine.cpu.state();
+    EXPECT_EQ(state.rflags & rflags::kVirtual8086, 0U);
+    for (SegmentName const name : {es, ds, fs, gs}) EXPECT_EQ(state.segments[name].selector, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    SensitiveToIopl, Virtual8086,  // [SDM3B] 20.2.7
+    testing::Values(Virtual8086Case{"CLI", "fa f4", 3, kNoFault}, Virtual8086Case{"CLI below IOPL 3", "fa f4", 2, kGp},
+                    Virtual8086Case{"STI", "fb 90 f4", 3, kNoFault}, Virtual8086Case{"STI below IOPL 3", "fb f4", 0, kGp},
+                    Virtual8086Case{"PUSHF, POPF", "9c 9d f4", 3, kNoFault}, Virtual8086Case{"PUSHF below IOPL 3", "9c f4", 2, kGp},
+                    Virtual8086Case{"POPF below IOPL 3", "9d f4", 1, kGp}, Virtual8086Case{"PUSHFD below IOPL 3", "669c f4", 2, kGp},
+                    Virtual8086Case{"IRET", "9c 0e 680600 cf f4", 3, kNoFault}, Virtual8086Case{"IRET below IOPL 3", "cf f4", 2, kGp},
+                    Virtual8086Case{"INT n", "cd80 f4", 3, kSystemCall, kNoError, 2}, Virtual8086Case{"INT n below IOPL 3", "cd80 f4", 2, kGp},
+                    Virtual8086Case{"INT n through a gate of ring 0", "cd21 f4", 3, kGp, 0x21 * 8 + 2},
+                    Virtual8086Case{"INT3 asks the gate only", "cc f4", 0, kFirstTrap, kNoError, 1}));
+INSTANTIATE_TEST_SUITE_P(
+    Privileged, Virtual8086,  // [SDM3B] 20.2.2, 20.2.8.1: ports ask the permission map, whatever IOPL is
+    testing::Values(Virtual8086Case{"HLT", "f4", 3, kGp}, Virtual8086Case{"MOV from CR0", "0f20c0", 3, kGp},
+                    Virtual8086Case{"LMSW", "0f01f0", 3, kGp}, Virtual8086Case{"LGDT", "0f0116 0000", 3, kGp},
+                    Virtual8086Case{"INVLPG", "0f0138", 3, kGp}, Virtual8086Case{"WRMSR", "0f30", 3, kGp},
+                    Virtual8086Case{"a port beyond the map", "baffff ec f4", 3, kGp, 0, 3}));
+INSTANTIATE_TEST_SUITE_P(
+    Undefined, Virtual8086,  // [SDM3B] 20.2.2: instructions of protected mode
+    testing::Values(Virtual8086Case{"LLDT", "0f00d0", 3, kUd, kNoError}, Virtual8086Case{"LTR", "0f00d8", 3, kUd, kNoError},
+                    Virtual8086Case{"SLDT", "0f00c0", 3, kUd, kNoError}, Virtual8086Case{"STR", "0f00c8", 3, kUd, kNoError},
+                    Virtual8086Case{"VERR", "0f00e0", 3, kUd, kNoError}, Virtual8086Case{"LAR", "0f02c0", 3, kUd, kNoError},
+                    Virtual8086Case{"LSL", "0f03c0", 3, kUd, kNoError}, Virtual8086Case{"ARPL", "63c0", 3, kUd, kNoError}));
+INSTANTIATE_TEST_SUITE_P(
+    Addresses, Virtual8086,  // [SDM3B] 20.2.1: 64 KiB at sixteen times the selector
+    testing::Values(Virtual8086Case{"a byte at the end", "8a04 f4", 0, kNoFault}, Virtual8086Case{"a word at the end", "8b04 f4", 0, kGp},
+                    Virtual8086Case{"a word at the end of the stack", "89f5 8b4600 f4", 0, kSs, 0, 2},
+                    Virtual8086Case{"a selector is a base", "b80030 8ed8 8cd8 3d0030 7501 f4", 0, kNoFault},
+                    Virtual8086Case{"a far jump", "ea 0600 0010 90 f4", 0, kNoFault}));
+
+TEST(Virtual8086Gate, MustLeadToRing0) {  // [SDM2A] INT: #GP(selector) else
+    VirtualMachine8086 machine;
+    machine.set_descriptor(kOther, descriptor({.access = 0xbb}));  // ring 1
+    machine.set_narrow_gate(kUd, 0x8e, kOther);
+    machine.start("0f0b", 3);
+    ASSERT_EQ(machine.run(), Ended::halted);
+    EXPECT_EQ(machine.vector(), kGp);
+    EXPECT_EQ(machine.pushed(0), kOther | 1U) << "with the bit of external events";
+}
+
+TEST(Virtual8086Return, IretLoadsEverySegment) {  // [SDM2A] IRET, return to virtual-8086 mode
+    VirtualMachine8086 machine;
+    machine.put(kCode + 0x100, "f4");
+    machine.start("", 3);
+    machine.cpu.set_state(VirtualMachine8086::protected_state());
+    // push gs fs ds es ss esp eflags cs eip; iretd
+    machine.put(kCode, "6805000000 6804000000 6803000000 6802000000 6800200000 6800080000 6802300200 6800100000 6800010000 cf");
+    ASSERT_EQ(machine.run(), Ended::halted);
+    EXPECT_EQ(machine.vector(), kGp) << "its HLT";
+    constexpr std::uint32_t kFlags = 0x2'3002 | rflags::kResume;  // a fault's frame has RF
+    constexpr std::uint32_t kFrame[] = {0, 0x100, 0x1000, kFlags, 0x800, 0x2000, 2, 3, 4, 5};
+    for (unsigned i = 0; i < std::size(kFrame); ++i) EXPECT_EQ(machine.pushed(i), kFrame[i]) << i;
+}
+
 // --- fast calls ---------------------------------------------------------------------------------------------------
 
 TEST(FastCall, SysenterBelongsToProtectedMode) {  // [APM3] SYSENTER: #UD in long mode, #GP(0) in real mode
