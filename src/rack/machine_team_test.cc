@@ -107,7 +107,7 @@ TEST(MachineTeam, SharesAreExact) {
     EXPECT_EQ(machines[0]->stolen_time().ns(), kBarriers * 75'000U);
 }
 
-constexpr std::uint64_t kDeadline = 0x2000, kLog = 0x4000, kSetUp = 0x8000, kOnTimer = 0x9000;
+constexpr std::uint64_t kLog = 0x4000, kSetUp = 0x8000, kOnTimer = 0x9000;
 constexpr unsigned kTimerVector = 0x40;
 
 /// A machine in real mode that asks for an interrupt every 70 microseconds and notes how late each came, in ns.
@@ -121,7 +121,7 @@ struct Timed {
                                               .nics = {},
                                               .share_ppm = share_ppm},
                                              pool, sink));
-        // x2APIC mode; software enable; LVT timer: vector 40h, TSC-deadline mode; first deadline in 70,000 ns; sti
+        // x2APIC mode; software enable; LVT timer: vector 40h, TSC-deadline mode; the first one in 70,000 ns, kept at 2000h; sti
         put(kSetUp, std::string{"66b91b000000 0f32 660d000c0000 0f30 66b90f080000 66b8ff010000 6631d2 0f30 66b932080000 66b840000400"
                                 "0f30 bf0040 0f31 660570110100 6683d200 66a30020 6689160420 66b9e0060000 0f30 fb"} +
                         (between == Between::halts ? "f4 ebfd" : "6643 ebfc"));

@@ -1,7 +1,6 @@
 #include "faults.h"
 
 #include <algorithm>
-#include <ranges>
 
 #include "compare.h"
 #include "cpu/exception.h"
@@ -57,11 +56,11 @@ std::vector<std::string> FaultInjector::run(Program const& program, Case const& 
 /// The instruction has been at this page before, to write. No processor lets a page go away within an instruction that
 /// has looked at it: instructions of several stores look first and rely on it.
 bool FaultInjector::was_granted(Access const& access, std::uint64_t rip) const {
-    for (Stop const& stop : std::views::reverse(stops_)) {
-        if (stop.rip != rip) return false;
-        if (stop.access.kind == AccessKind::write && stop.access.address / kPage == access.address / kPage) return true;
-    }
-    return false;
+    auto const other = [&](Stop const& stop) { return stop.rip != rip; };
+    auto const first = std::find_if(stops_.rbegin(), stops_.rend(), other).base();
+    return std::any_of(first, stops_.end(), [&](Stop const& stop) {
+        return stop.access.kind == AccessKind::write && stop.access.address / kPage == access.address / kPage;
+    });
 }
 
 void FaultInjector::compare_before(Program const& program, Case const& from, Stop const& stop) {
