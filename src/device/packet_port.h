@@ -10,6 +10,14 @@
 
 namespace backplane {
 
+/// Frames from machines that the outside did not take, by reason.
+struct OutsideRefusals {
+    std::uint64_t down{0};   ///< the host's device is down
+    std::uint64_t full{0};   ///< its queue, or the host's memory for it, is full
+    std::uint64_t other{0};  ///< any other error of the host, or a frame cut short
+    bool operator==(OutsideRefusals const&) const = default;
+};
+
 /// Takes every frame at once, so it can hold up no sender. What it sends waits in a bounded queue until the link has
 /// taken it; what finds the queue full is dropped and counted.
 class PacketPort : public FramePort {
@@ -32,6 +40,7 @@ class PacketPort : public FramePort {
     [[nodiscard]] std::uint64_t read_count() const final { return landed_; }
 
     [[nodiscard]] std::uint64_t dropped_frames() const { return dropped_; }
+    [[nodiscard]] OutsideRefusals const& refusals() const { return refusals_; }
     /// Whether send() would take a frame of the usual size now.
     [[nodiscard]] bool has_room() const;
 
@@ -40,6 +49,8 @@ class PacketPort : public FramePort {
     virtual void take(ConstByteSpan frame, Ticks sent) = 0;
     /// Sends a frame to the machines, at a virtual time that all of them have reached.
     void send(ConstByteSpan frame, Ticks now);
+
+    OutsideRefusals refusals_{};
 
   private:
     struct Queued {

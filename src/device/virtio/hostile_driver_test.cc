@@ -1,0 +1,293 @@
+// Drivers that want to do harm: rings and buffers that make no sense, and memory that changes while the device reads
+// it.
+#include <gtest/gtest.h>
+
+#include "device/changing_memory.h"
+#include "device/e1000/testing.h"
+#include "device/segmenter.h"
+#include "device/virtio/testing.h"
+
+namespace backplane::virtio {
+namespace {
+
+using namespace testing;
+using backplane::testing::ChangingMemory;
+using e1000::testing::kTransport;
+using e1000::testing::make_tcp;
+
+constexpr NetHeader kPlain{};
+constexpr std::uint64_t kAll = ~std::uint64_t{0};
+constexpr std::uint64_t kTable = 0x40000;
+constexpr std::uint64_t kPacket = 0x41000;
+constexpr std::uint64_t kCommand = 0x42000;
+constexpr std::uint64_t kSink = 0x50000;
+
+NetHeader whole_header(std::uint16_t segment_bytes) {
+    return {kHeaderNeedsChecksum, kSegmentationTcp4, 54, segment_bytes, kTransport, 16, 0};
+}
+
+/// After a reset the device works as if nothing had been.
+void expect_recovers(RunningNet& nic, char const* what, std::uint64_t which = 0) {
+    nic.set_up(kEverything);
+    std::uint64_t const at = nic.post_buffer();
+    std::vector<std::uint8_t> const frame = make_frame(100);
+    EXPECT_EQ(nic.receive(frame), ReceiveResult::landed) << what << " " << which;
+    EXPECT_EQ(nic.machine.get_bytes(at + sizeof(NetHeader), 100), frame) << what << " " << which;
+    nic.send(with_header(kPlain, frame));
+    Frame const* const front = nic.net.front();
+    ASSERT_NE(front, nullptr) << what << " " << which;
+    EXPECT_EQ(bytes_in(*front), frame) << what << " " << which;
+    std::uint16_t const before = nic.transmit_ring.used_index();
+    nic.net.complete_transmit(nic.net.take_front());
+    EXPECT_EQ(nic.transmit_ring.used_index(), before + 1) << what << " " << which;
+}
+
+/// What a link does with the frame at the head: finishes it, lands it in the same machine, and tells the sender.
+void carry_one(RunningNet& nic) {
+    Frame const* const frame = nic.net.front();
+    if (frame == nullptr) return;
+    std::uint64_t sum = 0;
+    for (ConstByteSpan const piece : frame->pieces) sum += piece.size();
+    check(sum == frame->bytes, "a frame has as many bytes as it says");
+    Segmenter segmenter;
+    std::uint32_t const count = segmenter.start(*frame);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        Frame const& segment = segmenter.segment(i);
+        std::uint64_t bytes = 0;
+        for (ConstByteSpan const piece : segment.pieces) bytes += piece.size();
+        check(bytes == segment.bytes && segment.offload.is_finished(), "a segment is finished");
+    }
+    if (nic.net.accepts().covers(frame->offload)) (void)nic.net.receive(*frame);
+    nic.net.complete_transmit(nic.net.take_front());
+}
+
+TEST(HostileDriver, PiecesWithoutBytesCountAsPiecesOnly) {
+    RunningNet nic;
+    std::vector<std::uint8_t> const packet = with_header(kPlain, make_frame(60, kPeerMac));
+    nic.machine.put_bytes(kPacket, packet);
+    nic.transmit_ring.offer_pieces({{0, 0, 0, 0},
+                                    {kPacket, 12, 0, 0},
+                                    {kHole, 0, 0, 0},
+                                    {~std::uint64_t{0}, 0, 0, 0},
+                                    {kPacket + 12, 60, 0, 0},
+                                    {kPacket, 0, 0, 0}});
+    nic.net.notify(Net::kTransmitQueue);
+    Frame const* const front = nic.net.front();
+    ASSERT_NE(front, nullptr);
+    EXPECT_EQ(bytes_in(*front), make_frame(60, kPeerMac));
+    nic.post({{kHole, 0, 0, 0}, {kSink, 100, 0, 0}, {0, 0, 0, 0}, {kSink + 100, 1000, 0, 0}});
+    nic.net.notify(Net::kReceiveQueue);
+    EXPECT_EQ(nic.receive(make_frame(200)), ReceiveResult::landed);
+    EXPECT_EQ(nic.machine.get_bytes(kSink + sizeof(NetHeader), 200), make_frame(200));
+}
+
+TEST(HostileDriver, ARingOfNothingButEmptyPiecesEnds) {
+    RunningNet nic;
+    for (std::uint16_t i = 0; i < RunningNet::kSize; ++i) {
+        nic.transmit_ring.offer_pieces({{kPacket, 0, 0, 0}});
+        nic.post({{kSink, 0, 0, 0}});
+    }
+    nic.net.notify(Net::kTransmitQueue);
+    nic.net.notify(Net::kReceiveQueue);
+    EXPECT_EQ(nic.net.front(), nullptr);
+    EXPECT_EQ(nic.net.guest_errors().bad_packets, RunningNet::kSize);
+    EXPECT_EQ(nic.receive(make_frame(60)), ReceiveResult::refused) << "all together cannot hold it";
+    EXPECT_EQ(nic.receive_ring.used_index(), RunningNet::kSize);
+    expect_recovers(nic, "empty pieces");
+}
+
+TEST(HostileDriver, LengthsAtTheirLimits) {
+    constexpr std::uint32_t kMost = 0xFFFFFFFF;
+    RunningNet nic;
+    std::uint64_t bad = 0;
+    auto const expect_dropped = [&](std::vector<Slot> pieces, char const* what) {
+        nic.transmit_ring.offer_pieces(std::move(pieces));
+        nic.net.notify(Net::kTransmitQueue);
+        EXPECT_EQ(nic.net.front(), nullptr) << what;
+        EXPECT_EQ(nic.net.guest_errors().bad_packets, ++bad) << what;
+    };
+    expect_dropped({{kPacket, kMost, 0, 0}}, "4 GiB");
+    expect_dropped({{kPacket, kMost, 0, 0}, {kPacket, kMost, 0, 0}, {kPacket, 100, 0, 0}}, "more than 32 bits");
+    expect_dropped({{~std::uint64_t{0} - 20, 100, 0, 0}}, "over the end of the address space");
+    expect_dropped({{kRamBytes - 20, 100, 0, 0}}, "over the end of RAM");
+    expect_dropped({{kHole - 20, 100, 0, 0}}, "into a hole");
+    expect_dropped({{kPacket, 12, 0, 0}, {kBuffers, 18 + 40 + 65535 + 1, 0, 0}}, "one byte too many");
+    EXPECT_EQ(nic.net.guest_errors().broken_queues, 0U);
+
+    // Buffers may be as long as they like: only what the frame fills has to be RAM.
+    nic.post({{kRamBytes - 0x1000, kMost, 0, 0}});
+    nic.net.notify(Net::kReceiveQueue);
+    EXPECT_EQ(nic.receive(make_frame(60)), ReceiveResult::landed);
+    nic.post({{kRamBytes - 20, kMost, 0, 0}});
+    nic.net.notify(Net::kReceiveQueue);
+    EXPECT_EQ(nic.receive(make_frame(60)), ReceiveResult::refused);
+    EXPECT_EQ(nic.net.guest_errors().bad_buffers, 1U);
+    expect_recovers(nic, "lengths");
+}
+
+TEST(HostileDriver, AFrameOf64KibAndOneByteCrossesWhole) {
+    RunningNet nic;
+    std::vector<std::uint8_t> const frame = make_frame((64 << 10) + 1);
+    nic.machine.put_bytes(kBuffers, with_header(kPlain, frame));
+    nic.transmit_ring.offer_pieces({{kBuffers, 12 + (64 << 10) + 1, 0, 0}});
+    nic.net.notify(Net::kTransmitQueue);
+    Frame const* const front = nic.net.front();
+    ASSERT_NE(front, nullptr);
+    EXPECT_EQ(front->bytes, frame.size());
+    for (int i = 0; i < 2; ++i) nic.post({{kBuffers + 0x100000 + static_cast<unsigned>(i) * 0x10000, 0x10000, 0, 0}});
+    nic.net.notify(Net::kReceiveQueue);
+    ASSERT_EQ(nic.net.receive(*front), ReceiveResult::landed);
+    EXPECT_EQ(nic.machine.get_bytes(kBuffers + 0x100000 + sizeof(NetHeader), frame.size()), frame);
+    EXPECT_EQ(nic.receive_ring.used_at(1).bytes, frame.size() + sizeof(NetHeader) - 0x10000);
+}
+
+TEST(HostileDriver, BuffersThatOverlapHarmOnlyTheirDriver) {
+    RunningNet nic;
+    auto const land_in = [&](std::vector<Slot> pieces) {
+        nic.post(std::move(pieces));
+        nic.net.notify(Net::kReceiveQueue);
+        return nic.receive(make_frame(300));
+    };
+    EXPECT_EQ(land_in({{kSink, 100, 0, 0}, {kSink, 100, 0, 0}, {kSink + 50, 300, 0, 0}}), ReceiveResult::landed);
+    EXPECT_EQ(nic.machine.get_bytes(kSink + 50, 1)[0], make_frame(300)[200 - 12]) << "the last one wins";
+    std::uint64_t const targets[] = {
+        nic.receive_ring.descriptors(),  nic.receive_ring.available(),  nic.receive_ring.used(),
+        nic.transmit_ring.descriptors(), nic.transmit_ring.available(), nic.transmit_ring.used(),
+        nic.control_ring.descriptors(),  nic.control_ring.available(),  nic.receive_ring.available() - 6};
+    for (std::uint64_t const target : targets) {
+        nic.set_up(kEverything);
+        nic.send(with_header(kPlain, make_frame(60, kPeerMac)));
+        (void)land_in({{target, 2048, 0, 0}});
+        for (std::uint16_t queue = 0; queue < 3; ++queue) nic.net.notify(queue);
+        carry_one(nic);
+        expect_recovers(nic, "overlaps a ring", target);
+    }
+}
+
+TEST(HostileDriver, AFrameThatLandsOnItselfIsMovedAsAWhole) {
+    RunningNet nic;
+    std::vector<std::uint8_t> const frame = make_frame(1000);
+    nic.machine.put_bytes(kPacket, with_header(kPlain, frame));
+    nic.transmit_ring.offer_pieces({{kPacket, 1012, 0, 0}});
+    nic.net.notify(Net::kTransmitQueue);
+    nic.post({{kPacket + 0x800, sizeof(NetHeader), 0, 0}, {kPacket + 100, 1000, 0, 0}});
+    nic.net.notify(Net::kReceiveQueue);
+    Frame const* const front = nic.net.front();
+    ASSERT_NE(front, nullptr);
+    ASSERT_EQ(nic.net.receive(*front), ReceiveResult::landed);
+    EXPECT_EQ(nic.machine.get_bytes(kPacket + 100, 1000), frame);
+}
+
+TEST(HostileDriver, OneChainOfferedManyTimesIsServedAsOften) {
+    RunningNet nic;
+    nic.machine.put_bytes(kPacket, with_header(kPlain, make_frame(60, kPeerMac)));
+    nic.transmit_ring.describe(0, {kPacket, 72, 0, 0});
+    for (int i = 0; i < RunningNet::kSize; ++i) nic.transmit_ring.offer(0);
+    nic.net.notify(Net::kTransmitQueue);
+    int sent = 0;
+    while (nic.net.front() != nullptr && sent <= RunningNet::kSize) {
+        (void)nic.net.take_front();
+        ++sent;
+    }
+    EXPECT_EQ(sent, RunningNet::kSize);
+    nic.net.complete_transmit(RunningNet::kSize);
+    EXPECT_EQ(nic.transmit_ring.used_index(), RunningNet::kSize);
+}
+
+TEST(HostileDriver, ARingInUseCannotBeMoved) {
+    RunningNet nic;
+    nic.send(with_header(kPlain, make_frame(60, kPeerMac)));
+    ASSERT_NE(nic.net.front(), nullptr);
+    std::uint64_t const errors = nic.net.guest_errors().bad_accesses;
+    nic.write(0x16, Width::word, Net::kTransmitQueue);
+    for (std::uint64_t const offset : {0x20U, 0x28U, 0x30U}) nic.write(offset, Width::dword, kHole);
+    nic.write(0x18, Width::word, 2);
+    EXPECT_EQ(nic.net.guest_errors().bad_accesses, errors + 4);
+    nic.write(0x1C, Width::word, 0);
+    EXPECT_EQ(nic.read(0x1C, Width::word), 1U) << "nor switched off";
+    EXPECT_EQ(nic.read(0x18, Width::word), RunningNet::kSize);
+    EXPECT_EQ(nic.read(0x20, Width::dword), nic.transmit_ring.descriptors());
+    nic.net.complete_transmit(nic.net.take_front());
+    EXPECT_EQ(nic.transmit_ring.used_index(), 1) << "in the old ring";
+}
+
+TEST(HostileDriver, RingsOfOneMemoryForAllThreeQueues) {
+    RunningNet nic;
+    nic.set_status(0);
+    nic.set_status(kAcknowledge | kDriver);
+    nic.choose(nic.offered());
+    nic.set_status(kAcknowledge | kDriver | kFeaturesOk);
+    nic.machine.put_bytes(0x10000, std::vector<std::uint8_t>(0x3000));
+    DriverRing ring{nic.machine, 0x10000, RunningNet::kSize};
+    for (std::uint16_t i = 0; i < 3; ++i) nic.describe_queue(i, ring);
+    nic.set_status(kAcknowledge | kDriver | kFeaturesOk | kDriverOk);
+    for (int i = 0; i < 100; ++i) {
+        nic.machine.put_bytes(kPacket, with_header(kPlain, make_frame(60)));
+        ring.offer_pieces({{kPacket, 72, static_cast<std::uint16_t>(i % 3 == 0 ? kWrite : 0), 0}});
+        nic.net.notify(static_cast<std::uint16_t>(i % 3));
+        carry_one(nic);
+        (void)nic.receive(make_frame(60));
+    }
+    expect_recovers(nic, "one memory for all rings");
+}
+
+// Before each access of the device to the rings, an indirect table, a packet or a command, another processor of the
+// guest fills with nonsense what is about to be accessed, or everything: what was read before is as it should be.
+TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
+    RunningNet nic{kAll};
+    auto const prepare = [&] {
+        nic.set_up(kAll);
+        std::vector<std::uint8_t> const packet = with_header(whole_header(100), make_tcp(250));
+        nic.machine.put_bytes(kPacket, packet);
+        auto const bytes = static_cast<std::uint32_t>(packet.size());
+        nic.machine.put(kTable, Slot{kPacket, 40, kNext, 1});
+        nic.machine.put(kTable + 16, Slot{kPacket + 40, bytes - 40, 0, 0});
+        nic.transmit_ring.offer_pieces({{kTable, 32, kIndirect, 0}});
+        nic.transmit_ring.offer_pieces({{kPacket, 5, 0, 0}, {kPacket + 5, bytes - 5, 0, 0}});
+        for (std::uint64_t i = 0; i < 6; ++i)
+            nic.post({{kSink + i * 512, 128, 0, 0}, {kSink + i * 512 + 128, 64, 0, 0}});
+        nic.machine.put_bytes(kCommand, {1, 0, 1, 0, 0, 0, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0});
+        nic.control_ring.offer_pieces({{kCommand, 2, 0, 0}, {kCommand + 2, 14, 0, 0}, {kCommand + 64, 1, kWrite, 0}});
+    };
+    auto const work = [&] {
+        for (std::uint16_t const queue : {Net::kControlQueue, Net::kReceiveQueue, Net::kTransmitQueue})
+            nic.net.notify(queue);
+        for (int i = 0; i < 3; ++i) carry_one(nic);
+        nic.net.notify(Net::kReceiveQueue);
+    };
+    std::vector<ByteSpan> watched;
+    auto const watch = [&](std::uint64_t page) {
+        watched.push_back(nic.machine.memory.writable(GuestPhys{page}, kPageBytes));
+    };
+    for (std::uint64_t const page : {kTable, kPacket, kCommand}) watch(page);
+    for (DriverRing* const ring : {&nic.receive_ring, &nic.transmit_ring, &nic.control_ring})
+        for (std::uint64_t const page : {ring->descriptors(), ring->available(), ring->used()}) watch(page);
+    ChangingMemory changing{watched};
+    auto const fill = [](ByteSpan page, unsigned kind, std::uint64_t n) {
+        for (std::size_t i = 0; i < 256; ++i) {
+            std::uint64_t const small = (i * 7 + n * 13) % 5 * (i % 2);
+            page[i] = static_cast<std::byte>(kind == 0 ? 0xFF : kind == 1 ? 0 : small);
+        }
+    };
+
+    bool has_changed = true;
+    std::uint64_t n = 0;
+    for (; has_changed; ++n) {
+        for (unsigned kind = 0; kind < 4; ++kind) {
+            prepare();
+            has_changed = changing.run(
+                n,
+                [&](ByteSpan next) {
+                    if (kind < 3) return fill(next, kind, n);
+                    for (ByteSpan const page : watched) fill(page, 2, n);
+                },
+                work);
+            expect_recovers(nic, "changed before access", n);
+        }
+    }
+    RecordProperty("accesses", static_cast<int>(n - 1));
+    EXPECT_GT(n, 100U) << "the test looks between all reads";
+}
+
+}  // namespace
+}  // namespace backplane::virtio
