@@ -39,9 +39,18 @@ Expected<std::unique_ptr<TapUplink>, Error> TapUplink::create(std::string const&
     return std::unique_ptr<TapUplink>{new TapUplink{std::move(fd)}};
 }
 
-/// A device that is down or full refuses the frame: it is lost, as on any wire.
+/// A device that is down or full refuses the frame: it is lost, as on any wire, and counted.
 void TapUplink::take(ConstByteSpan frame, Ticks) {
-    [[maybe_unused]] ssize_t const written = ::write(fd_.get(), frame.data(), frame.size());
+    ssize_t const written = ::write(fd_.get(), frame.data(), frame.size());
+    if (written == static_cast<ssize_t>(frame.size())) return;
+    int const error = written < 0 ? errno : 0;
+    if (error == EIO) {
+        ++refusals_.down;
+    } else if (error == EAGAIN || error == ENOBUFS || error == ENOMEM) {
+        ++refusals_.full;
+    } else {
+        ++refusals_.other;
+    }
 }
 
 void TapUplink::add_descriptors(PollSet& set) {

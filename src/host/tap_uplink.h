@@ -24,11 +24,13 @@ class TapUplink final : public PacketPort, public Pollable {
     /// Errors: host, naming the device and what would help
     [[nodiscard]] static Expected<std::unique_ptr<TapUplink>, Error> create(std::string const& name);
 
+    /// On a device that is open already, not blocking.
+    explicit TapUplink(UniqueFd fd);
+
     void add_descriptors(PollSet& set) override;
     void handle(std::span<pollfd const> own, Ticks now) override;
 
   private:
-    explicit TapUplink(UniqueFd fd);
     void take(ConstByteSpan frame, Ticks sent) override;
 
     UniqueFd fd_;

@@ -176,6 +176,10 @@ std::uint64_t Network::uplink_drops(std::size_t index) const {
     return links_[index].uplink ? links_[index].uplink->dropped_frames() : 0;
 }
 
+OutsideRefusals Network::uplink_refusals(std::size_t index) const {
+    return links_[index].uplink ? links_[index].uplink->refusals() : OutsideRefusals{};
+}
+
 void Network::flush() {
     for (Part& part : links_) {
         if (part.capture) part.capture->flush();

@@ -39,6 +39,8 @@ class Network {
     [[nodiscard]] LinkCapture const* capture(std::size_t index) const { return links_[index].capture.get(); }
     /// Frames that an uplink had to drop because the machines did not take them.
     [[nodiscard]] std::uint64_t uplink_drops(std::size_t index) const;
+    /// Frames of machines that an uplink's host refused.
+    [[nodiscard]] OutsideRefusals uplink_refusals(std::size_t index) const;
 
     /// What the host may wake up: uplinks. With one of these a run cannot be repeated.
     [[nodiscard]] std::vector<Pollable*> const& outsides() const { return outsides_; }

@@ -560,6 +560,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
 
 LinkSummary Rack::Parts::link_summary(std::size_t index) const {
     LinkReport const& link = network->link(index).report();
+    OutsideRefusals const refusals = network->uplink_refusals(index);
     LinkSummary out;
     out.name = link.name;
     out.completion = completion_text(file.links[index].completion);
@@ -581,7 +582,10 @@ LinkSummary Rack::Parts::link_summary(std::size_t index) const {
                  {"spoofed source", link.drops.spoofed},
                  {"another group", link.drops.isolated},
                  {"under way when cut", link.drops.cut},
-                 {"queue from outside full", network->uplink_drops(index)}};
+                 {"queue from outside full", network->uplink_drops(index)},
+                 {"host device down", refusals.down},
+                 {"host device full", refusals.full},
+                 {"refused by the host", refusals.other}};
     out.detected = {{"destination", link.detected.destination},
                     {"default mapping", link.detected.default_mapping},
                     {"configuration", link.detected.configuration}};

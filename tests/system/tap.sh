@@ -61,3 +61,13 @@ assert not report["rack"]["repeatable"], report["rack"]
 assert link["detected"]["default_mapping"] > 40 and link["detected"]["destination"] == 0, link
 assert link["outside_frames"] > 40 and link["remaps_to_uplink"] > 0 and link["remaps_to_peer"] > 0, link
 EOP
+
+# With the device down the host refuses every frame, and the report says how many.
+inside ip link set bp0 down
+machine gamma bp.role=web bp.ip=10.9.0.12 bp.url=http://10.9.0.1:8000/file >rack.toml
+inside timeout 300 "$backplane" run rack.toml --report down.json --timeout 60 >run.out 2>run.err </dev/null
+python3 - <<'EOP' || { tail -n 30 run.out run.err; die "the report of a device that is down"; }
+import json
+link, = json.load(open("down.json"))["links"]
+assert link["drops"]["host_device_down"] > 0 and link["drops"]["refused_by_the_host"] == 0, link
+EOP
