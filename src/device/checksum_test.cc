@@ -48,13 +48,16 @@ TEST(FrameCheck, StandardCheckValueInAnyPieces) {
     }
 }
 
-TEST(FrameCheck, EightBytesAtATimeEqualOneAtATime) {
-    std::vector<std::uint8_t> const frame = make_frame(1514);
-    FrameCheck fast;
-    fast.add(std::as_bytes(std::span{frame}));
-    FrameCheck slow;
-    for (std::uint8_t const& byte : frame) slow.add(std::as_bytes(std::span{&byte, 1}));
-    EXPECT_EQ(fast.value(), slow.value());
+TEST(FrameCheck, ManyBytesAtATimeEqualOneAtATime) {
+    for (std::size_t bytes : {8, 63, 64, 65, 127, 128, 192, 1000, 1514, 9018}) {
+        std::vector<std::uint8_t> const frame = make_frame(bytes);
+        FrameCheck fast;
+        fast.add(std::as_bytes(std::span{frame}.first(3)));
+        fast.add(std::as_bytes(std::span{frame}.subspan(3)));
+        FrameCheck slow;
+        for (std::uint8_t const& byte : frame) slow.add(std::as_bytes(std::span{&byte, 1}));
+        EXPECT_EQ(fast.value(), slow.value()) << bytes;
+    }
 }
 
 }  // namespace
