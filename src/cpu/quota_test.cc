@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 #include "cpu/testing.h"
@@ -33,7 +35,7 @@ constexpr std::uint8_t kTimerVector = 0x41;
 /// Everything a run leaves behind.
 struct Outcome {
     CpuState state;
-    std::vector<std::byte> ram;
+    std::uint64_t ram;  ///< a hash of it
     std::vector<std::uint64_t> device_times;
     std::uint64_t instructions;
     std::uint64_t now_ns;
@@ -44,7 +46,8 @@ struct Outcome {
 /// that changes, interrupted by a timer that its handler sets again. It runs in pieces of `piece` instructions.
 class PiecewiseRun {
   public:
-    explicit PiecewiseRun(std::uint64_t piece) {
+    static constexpr std::uint64_t kToItsEnd = 100'000;
+    explicit PiecewiseRun(std::uint64_t piece) : piece_{piece} {
         check(machine_.bus.attach(GuestPhys{kDevice}, 16, stopwatch_).has_value(), "nothing is there");
         check(machine_.bus.attach_ports(PortNumber{0x300}, 4, stopwatch_).has_value(), "nothing is there");
         machine_.put(TestMachine::handler(6), "4883042402 ffc7 48cf");  // add qword [rsp], 2; inc edi; iretq
@@ -53,22 +56,37 @@ class PiecewiseRun {
         machine_.start_kernel();
         check(machine_.apic.write_msr(0x832, 0x4'0000 | kTimerVector).has_value(), "TSC-deadline mode");
         check(machine_.apic.write_msr(0x6e0, 50).has_value(), "armed");
-        while (!machine_.cpu.is_halted() && machine_.cpu.instructions() < 100'000) {
+    }
+    /// Until it has executed so many instructions.
+    PiecewiseRun& run_until(std::uint64_t until) {
+        while (!machine_.cpu.is_halted() && machine_.cpu.instructions() < until) {
             machine_.clock.fire_due();
             std::uint64_t const to_deadline = (machine_.clock.next_deadline() - machine_.clock.now()).ns();
-            auto const result = machine_.cpu.run(std::clamp<std::uint64_t>(to_deadline, 1, piece));
+            std::uint64_t const most = std::min(piece_, until - machine_.cpu.instructions());
+            auto const result = machine_.cpu.run(std::clamp<std::uint64_t>(to_deadline, 1, most));
             longest_ = std::max(longest_, result.executed);
         }
+        return *this;
     }
     [[nodiscard]] Outcome outcome() const {
-        std::vector<std::byte> ram(kRamBytes);
-        check(machine_.memory.read(GuestPhys{0}, ram), "all RAM");
-        return {machine_.cpu.state(), ram, stopwatch_.times, machine_.cpu.instructions(), machine_.clock.now().ns()};
+        return {machine_.cpu.state(), hash_of_ram(), stopwatch_.times, machine_.cpu.instructions(), machine_.clock.now().ns()};
     }
     /// The most instructions that one entry executed.
     [[nodiscard]] std::uint64_t longest() const { return longest_; }
 
   private:
+    [[nodiscard]] std::uint64_t hash_of_ram() const {
+        std::uint64_t hash = 0;
+        for (std::uint64_t page = 0; page < kRamBytes; page += kPageBytes) {
+            auto const bytes = machine_.memory.readable(GuestPhys{page}, kPageBytes);
+            for (std::size_t at = 0; at < bytes.size(); at += 8) {
+                std::uint64_t word = 0;
+                std::memcpy(&word, bytes.data() + at, 8);
+                hash = (hash ^ word) * 0x9e37'79b9'7f4a'7c15;
+            }
+        }
+        return hash;
+    }
     void put_timer_handler() {
         constexpr std::uint64_t kHandler = 0x2'8000;
         machine_.set_gate(kTimerVector, {.target = kHandler});
@@ -105,12 +123,22 @@ class PiecewiseRun {
 
     TestMachine machine_;
     Stopwatch stopwatch_{machine_.clock};
+    std::uint64_t piece_;
     std::uint64_t longest_{0};
 };
 
+/// A run in the interpreter, also where the tests have a second tier.
+PiecewiseRun interpreted(std::uint64_t piece) {
+    auto* const tier = std::exchange(TestMachine::make_tier, nullptr);
+    struct Restore {
+        TestMachine::MakeTier tier;
+        ~Restore() { TestMachine::make_tier = tier; }
+    } const restore{tier};
+    return PiecewiseRun{piece};
+}
+
 TEST(Quota, ARunInPiecesOfAnySizeIsTheSameRun) {
-    PiecewiseRun const whole{1'000'000};
-    Outcome const expected = whole.outcome();
+    Outcome const expected = interpreted(1'000'000).run_until(PiecewiseRun::kToItsEnd).outcome();
     ASSERT_TRUE(expected.state.halted);
     EXPECT_EQ(expected.state.gpr[rdi], 10u);  // ten UD2
     EXPECT_EQ(expected.state.gpr[rsi], 10u);  // ten calls
@@ -118,14 +146,30 @@ TEST(Quota, ARunInPiecesOfAnySizeIsTheSameRun) {
     EXPECT_EQ(expected.device_times.size(), 10u * 5);
     EXPECT_GT(expected.instructions, 3000u);
     EXPECT_EQ(expected.now_ns, expected.instructions);  // 1,000,000,000 instructions a second
-    for (std::uint64_t piece = 1; piece <= 70; ++piece) {
-        PiecewiseRun const run{piece};
+    for (std::uint64_t piece = 1; piece <= 1000; piece < 70 ? ++piece : piece += 31) {
+        PiecewiseRun run{piece};
+        run.run_until(PiecewiseRun::kToItsEnd);
         EXPECT_LE(run.longest(), piece);
         Outcome const outcome = run.outcome();
         EXPECT_EQ(outcome.device_times, expected.device_times) << piece;
         EXPECT_EQ(outcome.instructions, expected.instructions) << piece;
-        EXPECT_TRUE(outcome.ram == expected.ram) << piece;
+        EXPECT_EQ(outcome.ram, expected.ram) << piece;
         ASSERT_TRUE(outcome == expected) << piece;
+    }
+}
+
+// Wherever a quota ends, the state is that of as many instructions one by one.
+TEST(Quota, EachOneEndsInTheSameState) {
+    constexpr std::uint64_t kMost = 1000;
+    std::vector<Outcome> expected;
+    {
+        PiecewiseRun reference = interpreted(1);
+        while (expected.size() < kMost) expected.push_back(reference.run_until(expected.size() + 1).outcome());
+    }
+    for (std::uint64_t quota = 1; quota <= kMost; ++quota) {
+        Outcome const outcome = PiecewiseRun{quota}.run_until(quota).outcome();
+        ASSERT_EQ(outcome.instructions, quota);
+        ASSERT_TRUE(outcome == expected[quota - 1]) << quota;
     }
 }
 
