@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/host_mapping.h"
+
 namespace backplane {
 
 TraceCache::TraceCache(PageMap& map, std::size_t arena_bytes)
     : map_{map}, arena_{new std::byte[arena_bytes]}, arena_bytes_{arena_bytes}, buckets_(kBuckets, nullptr) {
+    advise_huge_pages({arena_.get(), arena_bytes_});
     nowhere_.cost = Trace::kInvalid;
     nowhere_.links[0] = nowhere_.links[1] = &nowhere_;
     map_.add_observer(*this);

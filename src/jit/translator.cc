@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "base/host_mapping.h"
 #include "bus/bus.h"
 #include "cpu/cpu.h"
 #include "cpu/mxcsr.h"
@@ -486,6 +487,7 @@ Expected<std::unique_ptr<Translator>, Error> Translator::create(Cpu& cpu, std::s
     void* const arena =
         ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED) return Unexpected{host_error("no memory for translated code", errno)};
+    advise_huge_pages({static_cast<std::byte*>(arena), bytes});
     std::unique_ptr<Translator> translator{new Translator{cpu, static_cast<std::uint8_t*>(arena), bytes}};
     translator->make_thunks();
     cpu.set_tier(translator.get());

@@ -58,11 +58,17 @@ Error damaged(Packing packing) {
 class Output {
   public:
     Output(std::uint64_t limit_bytes, std::uint64_t hint_bytes) : limit_bytes_{limit_bytes} {
-        bytes_.reserve(std::min(limit_bytes, hint_bytes));
+        // One block more than is expected: decoders want room for it before they know that they have come to the end, and
+        // growing would copy everything into memory without huge pages.
+        bytes_.reserve(std::min(limit_bytes, hint_bytes + kLz4BlockBytes));
         advise_huge_pages({bytes_.data(), bytes_.capacity()});  // a kernel is touched once, in 4 KiB steps otherwise
     }
-    /// Space for the next step; empty when the limit is reached.
-    [[nodiscard]] ByteSpan room() { return room(std::clamp(used_, kFirstStepBytes, kMostStepBytes)); }
+    /// Space for the next step, in what is set aside while there is some; empty when the limit is reached.
+    [[nodiscard]] ByteSpan room() {
+        std::uint64_t const step = std::clamp(used_, kFirstStepBytes, kMostStepBytes);
+        std::uint64_t const left = bytes_.capacity() - used_;
+        return room(left != 0 ? std::min(step, left) : step);
+    }
     /// Space for at most `wanted` more bytes.
     [[nodiscard]] ByteSpan room(std::uint64_t wanted) {
         bytes_.resize(std::min(limit_bytes_, used_ + wanted));
