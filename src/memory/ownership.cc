@@ -35,7 +35,7 @@ std::string_view ownership_status_text(OwnershipStatus status) {
 }
 
 Ownership::~Ownership() {
-    for (Party& party : parties_) party.party.pages->set_write_resolver(nullptr);
+    for (Party& party : parties_) party.party.pages->remove_write_resolver(*party.resolver);
 }
 
 MachineId Ownership::join(OwnershipParty const& party) {
@@ -43,7 +43,7 @@ MachineId Ownership::join(OwnershipParty const& party) {
     parties_.push_back({party, {}, std::make_unique<Resolver>(*this, id), std::vector<bool>(party.page_count), 0});
     for (std::uint64_t i = 0; i < party.page_count; ++i)
         parties_.back().holdings.pages += is_own(party.pages->lookup(GuestPage{party.first.value() + i})) ? 1 : 0;
-    party.pages->set_write_resolver(parties_.back().resolver.get());
+    party.pages->add_write_resolver(*parties_.back().resolver);
     return id;
 }
 

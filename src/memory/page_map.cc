@@ -55,7 +55,8 @@ Shootdown PageMap::replace(GuestPage first, std::span<PageEntry const> entries) 
 }
 
 bool PageMap::resolve_write(GuestPage page) {
-    return write_resolver_ != nullptr && lookup(page).copy_on_write && write_resolver_->make_writable(page);
+    if (write_resolvers_.empty() || !lookup(page).copy_on_write) return false;
+    return std::ranges::any_of(write_resolvers_, [&](WriteResolver* resolver) { return resolver->make_writable(page); });
 }
 
 Shootdown PageMap::unmap(GuestPage first, std::uint64_t count) {

@@ -116,8 +116,9 @@ class PageMap {
     void add_observer(TranslationObserver& observer) { observers_.push_back(&observer); }
     void remove_observer(TranslationObserver& observer) { std::erase(observers_, &observer); }
 
-    /// Who makes copy-on-write pages writable; null: nobody. Must outlive the map's use.
-    void set_write_resolver(WriteResolver* resolver) { write_resolver_ = resolver; }
+    /// Who makes copy-on-write pages writable; each is asked until one has. Resolvers must outlive their registration.
+    void add_write_resolver(WriteResolver& resolver) { write_resolvers_.push_back(&resolver); }
+    void remove_write_resolver(WriteResolver& resolver) { std::erase(write_resolvers_, &resolver); }
     /// True when the page is copy-on-write and was made writable.
     [[nodiscard]] bool resolve_write(GuestPage page);
 
@@ -141,7 +142,7 @@ class PageMap {
 
     std::array<std::unique_ptr<Middle>, 512> top_{};
     std::vector<TranslationObserver*> observers_;
-    WriteResolver* write_resolver_{nullptr};
+    std::vector<WriteResolver*> write_resolvers_;
 };
 
 }  // namespace backplane

@@ -10,14 +10,14 @@ void PageWindow::place(PageMap& machine, GuestPage base) {
     check(!base_, "a window is in one place");
     machine_ = &machine;
     base_ = base;
-    machine.set_write_resolver(this);
+    machine.add_write_resolver(*this);
     drop_pages(GuestPage{0}, page_count_);
 }
 
 void PageWindow::remove() {
     if (!base_) return;
     machine_->unmap(*base_, page_count_).run();
-    machine_->set_write_resolver(nullptr);
+    machine_->remove_write_resolver(*this);
     machine_ = nullptr;
     base_.reset();
 }

@@ -30,9 +30,6 @@ class PageWindow final : private TranslationObserver, private WriteResolver {
     /// Makes holes of where it was shown; does nothing when it is placed nowhere.
     void remove();
 
-    /// Who resolves stores to the window's copy-on-write pages; pages are the window's.
-    void set_write_resolver(WriteResolver* resolver) { pages_.set_write_resolver(resolver); }
-
     /// For the machine's map, whose stores come here: the page in terms of that map.
     [[nodiscard]] bool make_writable(GuestPage page) override;
 

@@ -47,7 +47,7 @@ TEST_F(PageWindowTest, WhatChangesInTheWindowChangesWhereItIsShown) {
 
 TEST_F(PageWindowTest, AStoreToACopyOnWritePageIsResolvedInTheWindow) {
     Resolver resolver{window.pages()};
-    window.set_write_resolver(&resolver);
+    window.pages().add_write_resolver(resolver);
     PageEntry const entry{frames, OwnerState::owner_exclusive, Access::read, false, true};
     window.pages().replace(GuestPage{2}, std::span{&entry, 1}).run();
     window.place(memory.map(), kBase);
@@ -58,6 +58,25 @@ TEST_F(PageWindowTest, AStoreToACopyOnWritePageIsResolvedInTheWindow) {
     EXPECT_EQ(resolver.resolved, 1u);
     EXPECT_EQ(load<int>({pool.host(frames), kPageBytes}), 6);
     EXPECT_FALSE(memory.map().resolve_write(GuestPage{1}));
+    window.remove();
+}
+
+TEST_F(PageWindowTest, AnotherWindowOfTheMachineDoesNotTakeItsStores) {
+    Resolver resolver{window.pages()};
+    window.pages().add_write_resolver(resolver);
+    PageEntry const entry{frames, OwnerState::owner_exclusive, Access::read, false, true};
+    window.pages().replace(GuestPage{2}, std::span{&entry, 1}).run();
+    window.place(memory.map(), kBase);
+    PageWindow other{1};
+    GuestPage const beside{kBase.value() + 0x100};
+    other.place(memory.map(), beside);
+    GuestPhys const address = address_of(GuestPage{kBase.value() + 2});
+    EXPECT_TRUE(memory.write_object(address, 5));
+    EXPECT_EQ(resolver.resolved, 1u);
+    window.pages().replace(GuestPage{2}, std::span{&entry, 1}).run();
+    other.remove();
+    EXPECT_TRUE(memory.write_object(address, 6));
+    EXPECT_EQ(resolver.resolved, 2u);
     window.remove();
 }
 
