@@ -16,6 +16,7 @@ namespace {
 
 constexpr unsigned kFirstNicSlot = 3;
 constexpr unsigned kFirstDiskSlot = 16;  // beyond the last NIC
+constexpr unsigned kWindowSlot = 30;
 constexpr unsigned kQueueSlot = 31;  // the last one: nothing else moves when a rack gets queues
 constexpr std::uint64_t kTurn = 10'000;  // instructions, while another processor waits
 constexpr std::uint32_t kPciPortBase = 0xc000;
@@ -117,6 +118,10 @@ Expected<void, Error> Machine::assemble() {
         queue_ = BACKPLANE_TRY(QueueDevice::create(*settings_.queue, memory_.pool(), clock_));
         BACKPLANE_TRY_VOID(pci_.plug(kQueueSlot, *queue_));
     }
+    if (settings_.window) {
+        window_ = std::make_unique<WindowDevice>(*settings_.window, bus_, clock_);
+        BACKPLANE_TRY_VOID(pci_.plug(kWindowSlot, *window_));
+    }
     return pci_.assign_bars({kPciWindow32, kPciWindow32Bytes, PortNumber{kPciPortBase}, kPciPortCount});
 }
 
@@ -211,6 +216,7 @@ std::uint64_t Machine::quota(Ticks stop, std::uint64_t budget, bool shares) cons
 }
 
 void Machine::run_until(Ticks barrier) {
+    if (window_) window_->forget_code();
     std::uint64_t budget = clock_.now() < barrier ? budget_until(barrier) : 0;
     while (state_ == State::running && !held_ && clock_.now() < barrier) {
         clock_.fire_due();

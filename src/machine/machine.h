@@ -24,6 +24,7 @@
 #include "device/uart/uart16550.h"
 #include "device/vga/vga.h"
 #include "device/virtio/virtio_block.h"
+#include "device/window/window_device.h"
 #include "interrupt/apic_fabric.h"
 #include "interrupt/apic_page.h"
 #include "interrupt/io_apic.h"
@@ -58,6 +59,7 @@ struct MachineSettings {
     std::vector<NicSettings> nics;
     std::vector<DiskSettings> disks{};
     std::optional<QueueDeviceSettings> queue{};  ///< for messages to other machines
+    std::optional<WindowDeviceSettings> window{};  ///< memory that it has in common with other machines
     AcpiPlatform acpi{AcpiPlatform::reduced};
     std::uint32_t share_ppm{kWholeShare};  ///< of each quantum's instructions, in millionths
     bool has_debug_exit{false};  ///< port 0xF4 ends the machine with a status
@@ -148,6 +150,7 @@ class Machine {
     [[nodiscard]] Uart16550& serial() { return serial_; }
     /// Null when the machine has none.
     [[nodiscard]] QueueDevice* queue() { return queue_.get(); }
+    [[nodiscard]] WindowDevice* window() { return window_.get(); }
     [[nodiscard]] std::size_t nic_count() const { return nics_.size(); }
     [[nodiscard]] NetworkCard& nic(std::size_t index) { return *nics_[index]; }
     [[nodiscard]] NetworkCard const& nic(std::size_t index) const { return *nics_[index]; }
@@ -195,6 +198,7 @@ class Machine {
     std::vector<std::unique_ptr<NetworkCard>> nics_;
     std::vector<std::unique_ptr<VirtioBlock>> disks_;
     std::unique_ptr<QueueDevice> queue_;
+    std::unique_ptr<WindowDevice> window_;
 
     unsigned current_{0};
     std::uint64_t turn_left_{0};  ///< instructions

@@ -35,6 +35,7 @@ void Monitor::run_to_barrier(Ticks limit) {
     ++barrier_count_;
     for (Link* link : links_) link->deliver(barrier);
     if (exchange_ != nullptr) deliver_messages();
+    if (window_ != nullptr) deliver_doorbells();
     add_to_trace();
 }
 
@@ -54,6 +55,12 @@ void Monitor::deliver_messages() {
     for (std::size_t i = 0; i < machines_.size(); ++i)
         if (machines_[i]->state() != Machine::State::running) exchange_->machine_left(MachineId{static_cast<std::uint16_t>(i)});
     exchange_->deliver(now_);
+}
+
+void Monitor::deliver_doorbells() {
+    for (std::uint32_t peer = 0; peer < window_members_.size(); ++peer)
+        if (window_members_[peer]->state() != Machine::State::running) window_->peer_left(peer);
+    window_->deliver();
 }
 
 }  // namespace backplane

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "clock/virtual_time.h"
 #include "crossover/link.h"
 #include "crossover/message_exchange.h"
+#include "crossover/shared_window.h"
 #include "machine/machine.h"
 #include "rack/machine_team.h"
 #include "rack/trace_hash.h"
@@ -25,6 +27,11 @@ class Monitor {
     /// Messages between the machines' queue devices, which it knows in the order of the machines. Must outlive the
     /// monitor.
     void set_exchange(MessageExchange* exchange) { exchange_ = exchange; }
+    /// The memory that `members` have in common, which are in the order of the peers. Must outlive the monitor.
+    void set_window(SharedWindow* window, std::vector<Machine*> members) {
+        window_ = window;
+        window_members_ = std::move(members);
+    }
 
     [[nodiscard]] Ticks now() const { return now_; }
     /// True while a machine runs.
@@ -45,6 +52,7 @@ class Monitor {
 
   private:
     void deliver_messages();
+    void deliver_doorbells();
     void add_to_trace();
     [[nodiscard]] Ticks end_of_quantum(Ticks time) const;
 
@@ -52,6 +60,8 @@ class Monitor {
     MachineTeam team_;
     std::vector<Link*> links_;
     MessageExchange* exchange_{nullptr};
+    SharedWindow* window_{nullptr};
+    std::vector<Machine*> window_members_;
     Ticks quantum_;
     Ticks now_{};
     std::optional<Ticks> open_barrier_;  // begun, and not reached by a machine that is held

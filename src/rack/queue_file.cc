@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <charconv>
 #include <map>
 #include <span>
 #include <string_view>
@@ -28,16 +27,6 @@ constexpr std::array<std::string_view, 4> kTransfers{"remap", "cow", "shared", "
 constexpr std::array<std::string_view, 4> kCalls{"inline", "send", "lend", "share"};
 constexpr std::uint16_t kEveryCall =
     QueuePeer::kMayInline | QueuePeer::kMayDonate | QueuePeer::kMayLend | QueuePeer::kMayShare;
-
-/// "256K", "16M" or a plain number of bytes.
-std::optional<std::uint64_t> bytes_in_text(std::string_view text) {
-    std::uint64_t number = 0;
-    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    std::string_view const unit{end, static_cast<std::size_t>(text.data() + text.size() - end)};
-    unsigned const shift = unit == "K" ? 10 : unit == "M" ? 20 : 0;
-    if (error != std::errc{} || (shift == 0 && !unit.empty()) || number > (std::uint64_t{1} << 40)) return std::nullopt;
-    return number << shift;
-}
 
 Expected<std::uint64_t, Error> parse_window(std::string_view text) {
     constexpr std::uint64_t kLeast = std::uint64_t{256} << 10;

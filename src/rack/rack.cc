@@ -67,6 +67,7 @@ struct Rack::Parts final : ControlTarget {
     std::vector<std::unique_ptr<Machine>> machines;
     std::unique_ptr<Network> network;
     std::optional<MessageExchange> exchange;
+    std::optional<SharedWindow> window;
     std::optional<Monitor> monitor;
     std::unique_ptr<Rack> shadow;  // the same rack in the interpreter, with `verify`
     std::optional<BoundedFile> instruction_trace, exit_trace;
@@ -92,6 +93,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] Expected<void, Error> plug_in();
     [[nodiscard]] std::uint64_t queue_frames() const;
     [[nodiscard]] Expected<void, Error> connect_queues();
+    void connect_windows();
     [[nodiscard]] std::string_view reason_for_one_thread() const;
     [[nodiscard]] Expected<void, Error> start_debugging();
     [[nodiscard]] Expected<void, Error> start_timeline();
@@ -113,6 +115,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] MachineReport machine_report(std::size_t index) const;
     [[nodiscard]] LinkSummary link_summary(std::size_t index) const;
     [[nodiscard]] QueueSummary queue_summary() const;
+    [[nodiscard]] WindowSummary window_summary() const;
 };
 
 namespace {
@@ -190,6 +193,17 @@ Expected<void, Error> Rack::Parts::connect_queues() {
     return {};
 }
 
+void Rack::Parts::connect_windows() {
+    if (!window) return;
+    std::vector<Machine*> members;
+    for (std::uint32_t const index : file.window->machines) {
+        Machine& machine = *machines[index];
+        window->attach(*machine.window(), machine.name());
+        members.push_back(&machine);
+    }
+    monitor->set_window(&*window, std::move(members));
+}
+
 Expected<void, Error> Rack::Parts::build() {
     std::uint64_t frames = 0;
     for (MachineFile const& machine : file.machines) {
@@ -197,7 +211,9 @@ Expected<void, Error> Rack::Parts::build() {
         frames += frames_of(machine);
     }
     frames += queue_frames();
+    if (file.window) frames += file.window->layout.used_pages();
     pool.emplace(BACKPLANE_TRY(FramePool::create(frames)));
+    if (file.window) window.emplace(BACKPLANE_TRY(SharedWindow::create(file.window->layout, *pool)));
     // Machines with the same kernel unpack it once.
     std::map<std::string, KernelImage> kernels;
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
@@ -255,6 +271,9 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
         settings.disks.push_back({disks.back().get(), machine_file.name + ".disk" + std::to_string(settings.disks.size())});
     }
     if (file.queue) settings.queue = queue_settings(*file.queue, file.machines.size());
+    auto const position = file.window ? file.window->position_of(static_cast<std::uint32_t>(machines.size())) : std::nullopt;
+    if (position)
+        settings.window = WindowDeviceSettings{.layout = file.window->layout, .position = *position, .vectors = file.window->vectors};
     ByteSink* const console = options.console ? options.console(machine_file.name) : nullptr;
     consoles.push_back(std::make_unique<ConsoleBuffer>(console != nullptr ? *console : null_sink));
     auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, *consoles.back()));
@@ -266,6 +285,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
 /// Why the machines of this rack have to run one after the other; empty: they need not.
 std::string_view Rack::Parts::reason_for_one_thread() const {
     if (options.traces.instructions || options.traces.exits) return "traces are written in the order in which machines run";
+    if (file.window) return "[window] is memory of several machines, and who reads it first would depend on the host";
     if (!file.queue) return {};
     bool const may_share = std::any_of(file.queue->rules.begin(), file.queue->rules.end(),
                                        [](QueueRule const& rule) { return (rule.calls & QueuePeer::kMayShare) != 0; });
@@ -282,6 +302,7 @@ Expected<void, Error> Rack::Parts::plug_in() {
     for (std::size_t i = 0; i < network->link_count(); ++i) all_links.push_back(&network->link(i));
     unsigned const threads = reason_for_one_thread().empty() ? options.threads : 1;
     monitor.emplace(std::move(all_machines), std::move(all_links), file.quantum, threads);
+    connect_windows();
     return connect_queues();
 }
 
@@ -614,6 +635,12 @@ QueueSummary Rack::Parts::queue_summary() const {
     return out;
 }
 
+WindowSummary Rack::Parts::window_summary() const {
+    WindowSummary out{window->layout().section_bytes, window->layout().common_bytes, {}};
+    for (std::uint32_t peer = 0; peer < window->peer_count(); ++peer) out.peers.push_back(window->report(peer));
+    return out;
+}
+
 RackReport Rack::report() const { return parts_->report(); }
 
 RackReport Rack::Parts::report() const {
@@ -639,6 +666,7 @@ RackReport Rack::Parts::report() const {
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
     for (std::size_t i = 0; i < p.network->link_count(); ++i) out.links.push_back(p.link_summary(i));
     if (p.exchange) out.queue = p.queue_summary();
+    if (p.window) out.window = p.window_summary();
     return out;
 }
 

@@ -38,7 +38,7 @@ constexpr std::size_t kMaxLinks = 1024;
 constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame numbers have 32 bits: 16T in all
 constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
 
-constexpr std::array<std::string_view, 4> kTopKeys{"rack", "machine", "link", "queue"};
+constexpr std::array<std::string_view, 5> kTopKeys{"rack", "machine", "link", "queue", "window"};
 constexpr std::array<std::string_view, 10> kRackKeys{"engine", "tier", "processor", "time", "seed", "ips", "quantum", "name", "control", "threads"};
 constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 constexpr auto kProcessors = std::to_array(kCpuModelNames);
@@ -81,6 +81,7 @@ class Reader {
         std::vector<std::string> names;
         for (MachineFile const& machine : rack_.machines) names.push_back(machine.name);
         rack_.queue = BACKPLANE_TRY(read_queue(top, names));
+        rack_.window = BACKPLANE_TRY(read_window(top, names));
         BACKPLANE_TRY_VOID(finish_links(top));
         choose_quantum();
         return std::move(rack_);
@@ -125,7 +126,7 @@ class Reader {
     /// Nothing crosses a link before its latency is over, so machines that meet on such links only need no barrier
     /// earlier (delivery rule): a longer quantum costs no exactness.
     void choose_quantum() {
-        if (has_quantum_ || rack_.links.empty() || rack_.queue) return;
+        if (has_quantum_ || rack_.links.empty() || rack_.queue || rack_.window) return;
         Ticks smallest = kMaxChosenQuantum;
         for (LinkFile const& link : rack_.links) {
             smallest = std::min(smallest, link.impairment.latency);
@@ -455,6 +456,15 @@ std::string_view disk_mode_text(DiskMode mode) {
     return "";
 }
 
+/// "window: 64K a machine: alpha, beta; 8K in common"
+std::string window_summary_text(WindowFile const& window, RackFile const& rack) {
+    std::vector<std::string_view> names;
+    for (std::uint32_t const machine : window.machines) names.emplace_back(rack.machines[machine].name);
+    std::string text = fmt::format("window: {} a machine: {}", memory_text(window.layout.section_bytes), comma_list(names));
+    if (window.layout.common_bytes != 0) text += fmt::format("; {} in common", memory_text(window.layout.common_bytes));
+    return text + '\n';
+}
+
 }  // namespace
 
 std::string rack_summary(RackFile const& rack) {
@@ -484,6 +494,7 @@ std::string rack_summary(RackFile const& rack) {
                             transfer_mode_text(rack.queue->options.transfer), rack.queue->window_bytes >> 10,
                             talking_pairs(*rack.queue));
     }
+    if (rack.window) text += window_summary_text(*rack.window, rack);
     return text;
 }
 

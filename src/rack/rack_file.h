@@ -21,6 +21,7 @@
 #include "device/frame_port.h"
 #include "machine/share.h"
 #include "rack/queue_file.h"
+#include "rack/window_file.h"
 #include "device/network_card.h"
 #include "cpu/cpu_model.h"
 #include "cpu/cpu_topology.h"
@@ -144,6 +145,7 @@ struct RackFile {
     std::vector<MachineFile> machines;  ///< in the order of the file; never empty after reading
     std::vector<LinkFile> links;        ///< likewise
     std::optional<QueueFile> queue;     ///< every machine has a queue device, or none
+    std::optional<WindowFile> window;   ///< memory that machines have in common
     std::string name{"rack"};           ///< by which `backplane ctl` finds it
     std::optional<std::filesystem::path> control;  ///< where, if not at the name's usual place
     std::optional<unsigned> threads;    ///< of the host, to run machines; none: 1

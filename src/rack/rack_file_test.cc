@@ -289,9 +289,9 @@ constexpr BadFile kBadFiles[] = {
     {"[rack]\nseed = 1\n", "r.toml:1:1: machine: no machine; expected at least one [machine.NAME]"},
     {"[machine]\n", "r.toml:1:1: machine: no machine; expected at least one [machine.NAME]"},
     // Unknown keys
-    {"[rak]\n", "r.toml:1:2: rak: unknown key; expected one of rack, machine, link, queue; did you mean \"rack\"?"},
-    {"colour = \"red\"\n", "r.toml:1:1: colour: unknown key; expected one of rack, machine, link, queue"},
-    {"\"a\\nb\" = 1\n", "r.toml:1:1: a\\x0ab: unknown key; expected one of rack, machine, link, queue"},
+    {"[rak]\n", "r.toml:1:2: rak: unknown key; expected one of rack, machine, link, queue, window; did you mean \"rack\"?"},
+    {"colour = \"red\"\n", "r.toml:1:1: colour: unknown key; expected one of rack, machine, link, queue, window"},
+    {"\"a\\nb\" = 1\n", "r.toml:1:1: a\\x0ab: unknown key; expected one of rack, machine, link, queue, window"},
     {"[rack]\nsede = 1\n",
      "r.toml:2:1: rack.sede: unknown key; expected one of engine, tier, processor, time, seed, ips, quantum, name, control, threads; did you mean \"seed\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n  memroy = \"1G\"\n",

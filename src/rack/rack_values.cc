@@ -109,6 +109,15 @@ Expected<std::uint64_t, Error> parse_memory_size(std::string_view text) {
     return *bytes;
 }
 
+std::optional<std::uint64_t> bytes_in_text(std::string_view text) {
+    std::uint64_t number = 0;
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    std::string_view const unit{end, static_cast<std::size_t>(text.data() + text.size() - end)};
+    unsigned const shift = unit == "K" ? 10 : unit == "M" ? 20 : 0;
+    if (error != std::errc{} || (shift == 0 && !unit.empty()) || number > (std::uint64_t{1} << 40)) return std::nullopt;
+    return number << shift;
+}
+
 Expected<std::uint64_t, Error> parse_byte_count(std::string_view text) {
     std::optional<std::uint64_t> const bytes = scale(text, kSizeUnits);
     if (bytes && *bytes != 0) return *bytes;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,8 @@ inline constexpr std::uint64_t kMaxMemoryBytes = std::uint64_t{512} << 30;
 
 /// "256M", "1G", "65536K" or a plain number of bytes: whole pages of 4096, kMinMemoryBytes to kMaxMemoryBytes.
 [[nodiscard]] Expected<std::uint64_t, Error> parse_memory_size(std::string_view text);
+/// "256K", "16M" or a plain number of bytes, at most 2^40 of the unit; nothing when it is something else.
+[[nodiscard]] std::optional<std::uint64_t> bytes_in_text(std::string_view text);
 /// "64M" or a plain number: bytes of a file, at least one.
 [[nodiscard]] Expected<std::uint64_t, Error> parse_byte_count(std::string_view text);
 /// "10ms", "250us", "1s", "100ns"; at most one hour.

@@ -229,6 +229,28 @@ std::string queue_table(RackReport const& report) {
     return fmt::format("\n{}pages, transfer {}: {}\n", table.text(), report.queue->transfer, pages);
 }
 
+std::string window_table(RackReport const& report) {
+    if (!report.window) return "";
+    Table table{{{"window", Align::left},
+                 {"peer", Align::right},
+                 {"section", Align::right},
+                 {"doorbells rung", Align::right},
+                 {"merged", Align::right},
+                 {"lost", Align::right},
+                 {"heard", Align::right},
+                 {"refused stores", Align::right}}};
+    std::size_t number = 0;
+    for (WindowReport const& peer : report.window->peers) {
+        WindowCounters const& counters = peer.counters;
+        table.add({peer.machine, fmt::to_string(number++), memory_text(report.window->section_bytes), fmt::to_string(counters.rung),
+                   fmt::to_string(counters.merged), fmt::to_string(counters.lost), fmt::to_string(counters.heard),
+                   fmt::to_string(counters.refused_stores)});
+    }
+    std::string text = table.text_below();
+    if (report.window->common_bytes != 0) text += fmt::format("in common: {}\n", memory_text(report.window->common_bytes));
+    return text;
+}
+
 std::string_view ending_sentence(Ending ending) {
     switch (ending) {
         case Ending::all_off:
@@ -314,6 +336,19 @@ Json queue_json(QueueSummary const& queue) {
                                     {"denied", machine.denied},
                                     {"busy", machine.busy},
                                     {"expired", machine.expired}});
+    }
+    return json;
+}
+
+Json window_json(WindowSummary const& window) {
+    Json json{{"section_bytes", window.section_bytes}, {"common_bytes", window.common_bytes}, {"peers", Json::array()}};
+    for (WindowReport const& peer : window.peers) {
+        json["peers"].push_back({{"name", peer.machine},
+                                 {"doorbells_rung", peer.counters.rung},
+                                 {"doorbells_merged", peer.counters.merged},
+                                 {"doorbells_lost", peer.counters.lost},
+                                 {"doorbells_heard", peer.counters.heard},
+                                 {"refused_stores", peer.counters.refused_stores}});
     }
     return json;
 }
@@ -406,7 +441,7 @@ std::string human_report(RackReport const& report) {
                     ending_sentence(report.ending), seconds(report.virtual_time.ns()), report.engine, report.seed, report.trace_hash,
                     report.is_repeatable ? "repeatable" : "not repeatable (input from outside, or a disk that is written in place)");
     text += machine_table(report) + cpu_table(report) + nic_table(report) + disk_table(report) + link_table(report) + link_notes(report) +
-            queue_table(report);
+            queue_table(report) + window_table(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB{}\n", seconds(report.host.wall_ns),
                         seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20, thread_note(report));
     return text;
@@ -430,6 +465,7 @@ std::string json_report(RackReport const& report) {
     for (MachineReport const& machine : report.machines) json["machines"].push_back(machine_json(machine));
     for (LinkSummary const& link : report.links) json["links"].push_back(link_json(link));
     if (report.queue) json["queue"] = queue_json(*report.queue);
+    if (report.window) json["window"] = window_json(*report.window);
     json["host"] = {{"wall_ns", report.host.wall_ns},
                     {"cpu_ns", report.host.cpu_ns},
                     {"peak_resident_bytes", report.host.peak_resident_bytes},

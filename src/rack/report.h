@@ -13,6 +13,7 @@
 #include "clock/virtual_time.h"
 #include "cpu/cpu_model.h"
 #include "crossover/message_exchange.h"
+#include "crossover/shared_window.h"
 #include "device/frame_port.h"
 
 namespace backplane {
@@ -124,6 +125,13 @@ struct QueueSummary {
     std::vector<std::pair<std::string, std::uint64_t>> pages;  ///< (what happened to them, pages)
 };
 
+/// The memory that machines have in common.
+struct WindowSummary {
+    std::uint64_t section_bytes{0};
+    std::uint64_t common_bytes{0};
+    std::vector<WindowReport> peers;
+};
+
 struct RackReport {
     Ending ending{Ending::all_off};
     std::string engine{"sim"};
@@ -138,6 +146,7 @@ struct RackReport {
     std::vector<MachineReport> machines;
     std::vector<LinkSummary> links;
     std::optional<QueueSummary> queue;
+    std::optional<WindowSummary> window;
     HostReport host;
 };
 

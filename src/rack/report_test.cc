@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 namespace backplane {
 namespace {
 
@@ -227,6 +229,24 @@ TEST(Report, ForPrograms) {
   }
 }
 )");
+}
+
+TEST(Report, TheWindowOfSomeMachines) {
+    RackReport report;
+    report.window = WindowSummary{65536, 4096, {{"alpha", {.rung = 5, .merged = 2, .lost = 1, .heard = 4, .refused_stores = 3}}, {"beta", {}}}};
+    std::string const text = human_report(report);
+    EXPECT_NE(text.find("window  peer  section  doorbells rung  merged  lost  heard  refused stores\n"
+                        "alpha      0      64K               5       2     1      4               3\n"
+                        "beta       1      64K               0       0     0      0               0\n"
+                        "in common: 4K\n"),
+              std::string::npos)
+        << text;
+    auto const json = nlohmann::json::parse(json_report(report))["window"];
+    EXPECT_EQ(json["section_bytes"], 65536);
+    EXPECT_EQ(json["common_bytes"], 4096);
+    EXPECT_EQ(json["peers"][0], (nlohmann::json{{"name", "alpha"}, {"doorbells_rung", 5}, {"doorbells_merged", 2}, {"doorbells_lost", 1},
+                                                {"doorbells_heard", 4}, {"refused_stores", 3}}));
+    EXPECT_EQ(json["peers"][1]["name"], "beta");
 }
 
 TEST(Report, OnlyTheHostPartDiffersBetweenTwoRuns) {
