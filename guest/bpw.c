@@ -1,0 +1,197 @@
+/* bpw: moves bytes between machines of a rack through their shared window (docs/design/window.md), which nobody copies.
+ *
+ *   bpw info                this machine's peer number, and how the memory is divided
+ *   bpw send PEER BYTES     makes bytes up in its own output section, as fast as PEER reads them there
+ *   bpw recv PEER           sums what PEER sends, where it lies
+ *   bpw poke PEER           tries to write into PEER's section, and fails if it could
+ *   bpw meet PEER           both leave a mark in the common part and read the other's
+ *
+ * Each prints one line on standard error. What was rung for is waited for by an interrupt (the stock uio_pci_generic).
+ *
+ * An output section begins with a page of marks, one for each peer; what follows is a ring for the peer that is sent to.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pci/device.h"
+
+enum { VENDOR = 0x1AF4, DEVICE = 0x1110, REGISTERS_BAR = 0, MEMORY_BAR = 2 };
+enum { MASK = 0, STATUS = 1, POSITION = 2, DOORBELL = 3 }; /* dwords */
+enum { CAPABILITIES = 0x34, OURS = 0x09, VERSION = 1 };
+enum { PAGE = 4096, WAIT_MS = 60000 };
+
+/* What the owner of a section says to one peer. */
+struct mark {
+    uint64_t produced; /* bytes of the ring that are valid, ever */
+    uint64_t consumed; /* bytes of that peer's ring that were read, ever */
+    uint64_t end;      /* where the present message ends, set before its first byte is valid */
+    uint64_t unused[5];
+};
+
+static struct pci_device device;
+static volatile uint32_t *registers;
+static char *memory;
+static uint32_t self, peers;
+static uint64_t common_bytes, section_bytes;
+
+static _Noreturn void fail(char const *what) {
+    fprintf(stderr, "bpw: %s\n", what);
+    exit(1);
+}
+static _Noreturn void fail_system(char const *what) {
+    fprintf(stderr, "bpw: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void read_config(void *into, size_t bytes, unsigned offset) {
+    if (pread(device.config, into, bytes, offset) != (ssize_t)bytes) fail_system("configuration space");
+}
+
+static void read_layout(void) {
+    uint8_t head[4] = {0, 0, 0, 0}, at = 0;
+    read_config(&at, 1, CAPABILITIES);
+    while (at != 0) {
+        read_config(head, sizeof head, at);
+        if (head[0] == OURS && head[3] == VERSION) break;
+        at = head[1];
+    }
+    if (at == 0) fail("the device does not say how its memory is divided");
+    read_config(&peers, sizeof peers, at + 4U);
+    read_config(&common_bytes, sizeof common_bytes, at + 8U);
+    read_config(&section_bytes, sizeof section_bytes, at + 16U);
+}
+
+static void open_device(void) {
+    size_t register_bytes, memory_bytes;
+    if (pci_open(&device, VENDOR, DEVICE) != 0) fail_system("the device");
+    registers = pci_map(&device, REGISTERS_BAR, &register_bytes);
+    memory = pci_map(&device, MEMORY_BAR, &memory_bytes);
+    if (registers == NULL || memory == NULL) fail_system("mapping the device");
+    if (device.interrupts < 0) fail("no interrupts: is uio_pci_generic loaded?");
+    read_layout();
+    self = registers[POSITION];
+    registers[MASK] = 1;
+}
+
+static char *section(uint32_t peer) { return memory + common_bytes + peer * section_bytes; }
+static struct mark *mark(uint32_t of, uint32_t to) { return (struct mark *)(void *)section(of) + to; }
+static uint64_t get(uint64_t const *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static void set(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+static void ring(uint32_t peer) { registers[DOORBELL] = peer << 16; }
+
+/* Until the word has reached a value. The status is read first, so what is rung afterwards interrupts. */
+static void wait_for(uint64_t const *word, uint64_t wanted) {
+    for (;;) {
+        (void)registers[STATUS];
+        if (get(word) >= wanted) return;
+        int const got = pci_wait(&device, WAIT_MS);
+        if (got < 0) fail_system("waiting");
+        if (got == 0) fail("the peer says nothing");
+    }
+}
+
+static uint64_t add(uint64_t sum, uint64_t word) { return (sum ^ word) * 0x9e3779b97f4a7c15 + (sum >> 32); }
+
+static void check_ring(void) {
+    if (section_bytes < 2 * PAGE) fail("a section of 4K has no room for a ring; expected section = \"8K\" or more");
+}
+
+static void send_bytes(uint32_t peer, uint64_t bytes) {
+    check_ring();
+    uint64_t *const words = (uint64_t *)(void *)(section(self) + PAGE);
+    uint64_t const size = section_bytes - PAGE, chunk = size / 4 / PAGE == 0 ? size : size / 4 / PAGE * PAGE;
+    struct mark *const mine = mark(self, peer);
+    uint64_t sum = 0, word = 0x0123456789abcdef;
+    bytes = bytes / 8 * 8;
+    uint64_t done = get(&mine->produced);
+    uint64_t const end = done + bytes;
+    set(&mine->end, end);
+    while (done != end) {
+        uint64_t const part = end - done < chunk ? end - done : chunk;
+        if (done + part > size) wait_for(&mark(peer, self)->consumed, done + part - size);
+        for (uint64_t i = 0; i < part / 8; ++i) {
+            word ^= word << 13, word ^= word >> 7, word ^= word << 17;
+            words[(done + i * 8) % size / 8] = word;
+            sum = add(sum, word);
+        }
+        set(&mine->produced, done += part);
+        ring(peer);
+    }
+    wait_for(&mark(peer, self)->consumed, end);
+    fprintf(stderr, "bpw: sent %" PRIu64 " bytes sum=%016" PRIx64 "\n", bytes, sum);
+}
+
+static void receive(uint32_t peer) {
+    check_ring();
+    uint64_t const *const words = (uint64_t const *)(void const *)(section(peer) + PAGE);
+    uint64_t const size = section_bytes - PAGE;
+    struct mark const *const theirs = mark(peer, self);
+    uint64_t const begin = get(&mark(self, peer)->consumed);
+    uint64_t sum = 0, done = begin, end = 0;
+    do {
+        wait_for(&theirs->produced, done + 8);
+        end = get(&theirs->end);
+        uint64_t const produced = get(&theirs->produced);
+        for (; done < produced; done += 8) sum = add(sum, words[done % size / 8]);
+        set(&mark(self, peer)->consumed, done);
+        ring(peer);
+    } while (done != end);
+    fprintf(stderr, "bpw: received %" PRIu64 " bytes sum=%016" PRIx64 "\n", done - begin, sum);
+}
+
+static void poke(uint32_t peer) {
+    volatile uint64_t *const words = (uint64_t *)(void *)(section(peer) + section_bytes - PAGE);
+    unsigned refused = 0;
+    for (unsigned i = 0; i < PAGE / 8; ++i) {
+        uint64_t const before = words[i];
+        words[i] = ~before;
+        refused += words[i] == before;
+    }
+    fprintf(stderr, "bpw: %u of %u stores refused\n", refused, PAGE / 8);
+    if (refused != PAGE / 8) exit(1);
+}
+
+static void meet(uint32_t peer) {
+    if (common_bytes == 0) fail("nothing in common; expected common = \"4K\" or more");
+    uint64_t *const words = (uint64_t *)(void *)memory;
+    set(&words[self * 8], self + 1);
+    ring(peer);
+    wait_for(&words[peer * 8], peer + 1);
+    fprintf(stderr, "bpw: met %" PRIu32 "\n", peer);
+}
+
+static uint32_t peer_in(char const *text) {
+    char *end;
+    unsigned long const number = strtoul(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || number >= peers || number == self) fail("expected another peer's number");
+    return (uint32_t)number;
+}
+
+static uint64_t bytes_in(char const *text) {
+    char *end;
+    unsigned long long const number = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || number < 8) fail("expected a number of bytes, 8 or more");
+    return number;
+}
+
+int main(int count, char **words) {
+    char const *const what = count > 1 ? words[1] : "";
+    open_device();
+    if (strcmp(what, "info") == 0 && count == 2)
+        fprintf(stderr, "bpw: peer %" PRIu32 " of %" PRIu32 ", common %" PRIu64 ", section %" PRIu64 "\n", self, peers, common_bytes, section_bytes);
+    else if (strcmp(what, "send") == 0 && count == 4)
+        send_bytes(peer_in(words[2]), bytes_in(words[3]));
+    else if (strcmp(what, "recv") == 0 && count == 3)
+        receive(peer_in(words[2]));
+    else if (strcmp(what, "poke") == 0 && count == 3)
+        poke(peer_in(words[2]));
+    else if (strcmp(what, "meet") == 0 && count == 3)
+        meet(peer_in(words[2]));
+    else
+        fail("expected info, send PEER BYTES, recv PEER, poke PEER or meet PEER");
+    return 0;
+}
