@@ -61,6 +61,12 @@ std::string human_stats(Json const& stats) {
         text += fmt::format("machine {}: {}, {} instructions, {:.2f} % idle\n", machine["name"].get<std::string>(),
                             machine["state"].get<std::string>(), machine["instructions"].get<std::uint64_t>(),
                             100 * machine["idle_share"].get<double>());
+    for (Json const& cpu : stats["host"]["translators"])
+        text += fmt::format("translator {}: {:.2f} % of the instructions, {} blocks, {} of {} jumps chained, {} TLB misses, {} handler calls, {} flushes\n",
+                            cpu["processor"].get<std::string>(), 100 * cpu["share"].get<double>(), cpu["blocks"].get<std::uint64_t>(),
+                            cpu["chained"].get<std::uint64_t>(), cpu["direct_jumps"].get<std::uint64_t>(),
+                            cpu["slow_accesses"].get<std::uint64_t>(), cpu["handler_calls"].get<std::uint64_t>(),
+                            cpu["flushes"].get<std::uint64_t>());
     for (Json const& link : stats["links"])
         text += fmt::format("link {}: {} frames, {} bytes\n", link["name"].get<std::string>(),
                             link["frames"].get<std::uint64_t>(), link["bytes"].get<std::uint64_t>());

@@ -378,6 +378,7 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] bool* attention_flag() { return &attention_; }
     [[nodiscard]] std::uint64_t instructions() const { return instructions_; }
     [[nodiscard]] CpuCounters const& counters() const { return counters_; }
+    [[nodiscard]] TraceCache const& traces() const { return traces_; }
     [[nodiscard]] bool is_halted() const { return state_.halted; }
     /// Whether PAUSE ends a run: another processor of the machine has something to do.
     void set_yields(bool yields) { yields_ = yields; }

@@ -53,12 +53,14 @@ void TraceCache::insert(Trace* trace) {
 }
 
 void TraceCache::flush() {
+    auto const start = std::chrono::steady_clock::now();
     auto const pages = std::exchange(pages_, {});
     for (auto const& [page, code] : pages) map_.clear_code(GuestPage{page});
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
     arena_used_ = 0;
     ++flush_count_;
     if (tier_ != nullptr) tier_->forget_all();
+    longest_flush_ = std::max<std::chrono::nanoseconds>(longest_flush_, std::chrono::steady_clock::now() - start);
 }
 
 bool TraceCache::covers(GuestPhys start, std::uint64_t bytes) const {

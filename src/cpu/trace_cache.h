@@ -5,6 +5,7 @@
 // that hit code from those that hit data beside it.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +48,8 @@ class TraceCache final : public TranslationObserver {
     [[nodiscard]] Trace* nowhere() { return &nowhere_; }
     [[nodiscard]] std::uint64_t flush_count() const { return flush_count_; }
     [[nodiscard]] std::uint64_t dropped_count() const { return dropped_count_; }
+    /// Of the host's time, for the report.
+    [[nodiscard]] std::chrono::nanoseconds longest_flush() const { return longest_flush_; }
 
     // TranslationObserver
     void drop_pages(GuestPage first, std::uint64_t count) override;
@@ -81,6 +84,7 @@ class TraceCache final : public TranslationObserver {
     CodeTier* tier_{nullptr};
     std::uint64_t flush_count_{0};
     std::uint64_t dropped_count_{0};
+    std::chrono::nanoseconds longest_flush_{0};
 };
 
 }  // namespace backplane

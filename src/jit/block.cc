@@ -541,19 +541,15 @@ class Emitter : public Xbyak::CodeGenerator {
         flush_pending();
         written_.reset();
         host_flags_ = HostFlags::stale;
+        HandlerSite& site = request_.sites.emplace_back(HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic]});
+        mov(r10, reinterpret_cast<std::uint64_t>(&site));
         if (is_last(at) || may_unmask(at.decoded.mnemonic)) {
             // The trace's own end follows it there, so that a jump handler and a plain one both work.
-            mov(r10, reinterpret_cast<std::uint64_t>(at.op));
             jmp(request_.thunks.last_handler, T_NEAR);
             ended_ = true;
             return;
         }
-        std::array<Op, 2>& pair = request_.calls.emplace_back();
-        pair[0] = *at.op;
-        pair[1] = {};
-        pair[1].run = [](Cpu&, Op const* op) { return op; };
-        mov(r10, reinterpret_cast<std::uint64_t>(pair.data()));
-        mov(r11, reinterpret_cast<std::uint64_t>(at.op));
+        site.pair[1].run = [](Cpu&, Op const* op) { return op; };
         call(request_.thunks.call_handler);
     }
 

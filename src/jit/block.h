@@ -17,8 +17,8 @@ namespace backplane::jit {
 struct Thunks {
     std::uint8_t const* slow_read;  ///< R9 linear address, R10 Op, R11 bytes: R11 = host minus linear, or exits
     std::uint8_t const* slow_write;
-    std::uint8_t const* call_handler;  ///< R10 = Op pair: runs the interpreter's handler, or exits
-    std::uint8_t const* last_handler;  ///< R10 = Op: runs a handler that ends the trace, then exits
+    std::uint8_t const* call_handler;  ///< R10 = HandlerSite: runs the interpreter's handler, or exits
+    std::uint8_t const* last_handler;  ///< R10 = HandlerSite: runs a handler that ends the trace, then exits
     std::uint8_t const* materialize;   ///< RFLAGS = the guest's flags
     std::uint8_t const* keep_carry;    ///< DeferredFlags::base_carry = the guest's CF
     std::uint8_t const*
@@ -36,8 +36,9 @@ struct BlockRequest {
     std::span<std::uint8_t const> bytes;  ///< a copy of the guest's code
     Offsets const& offsets;
     Thunks const& thunks;
-    std::deque<Link>& links;               ///< new ones are appended; addresses stay
-    std::deque<std::array<Op, 2>>& calls;  ///< Ops for handler calls, likewise
+    std::deque<Link>& links;         ///< new ones are appended; addresses stay
+    std::deque<HandlerSite>& sites;  ///< likewise
+    std::uint64_t* handler_calls;    ///< by mnemonic (ZydisMnemonic)
 };
 
 struct BlockCode {

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 
+#include "cpu/op.h"
 #include "cpu/state.h"
 
 namespace backplane::jit {
@@ -47,6 +48,14 @@ struct Offsets {
 struct Link {
     std::uint8_t* jump;           ///< the E9 of a jmp rel32
     std::uint64_t physical_page;  ///< of the block that it is in; the target must lie there as well
+    bool is_made{false};          ///< counted as chained
+};
+
+/// A place in translated code that calls the interpreter's handler.
+struct HandlerSite {
+    std::array<Op, 2> pair;  ///< a copy of the Op, and a stop behind it
+    Op const* op;            ///< in its trace
+    std::uint64_t* calls;    ///< counts those of all sites with this mnemonic
 };
 
 }  // namespace backplane::jit

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "base/host_mapping.h"
@@ -59,6 +60,7 @@ class JitRuntime {
         return o;
     }
 
+    static Translator& translator(Cpu& cpu) { return static_cast<Translator&>(*cpu.tier_); }
     /// The trace that an Op stands in.
     static Trace* trace_of(Op const* op) {
         Op const* const first = op - op->position;
@@ -77,6 +79,7 @@ class JitRuntime {
     /// A TLB miss of translated code. Not ok: the instruction is given up, with the reason noted.
     static Resolved resolve(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
         std::uint32_t const bytes = what & 0xff;
+        ++translator(*cpu).counters_.slow_accesses;
         begin(*cpu, op);
         bool const misaligned = (what & 0x100) != 0 && (address & (bytes - 1)) != 0;
         bool const crossing = (address & kPageMask) > kPageBytes - bytes;
@@ -101,14 +104,18 @@ class JitRuntime {
         return resolve(cpu, address, op, what, AccessKind::write);
     }
 
-    /// Runs one handler; `pair` is a copy of `op` and a stop behind it. 0: it left the trace.
-    static std::uint64_t call_handler(Cpu* cpu, Op const* pair, Op const* op) {
-        begin(*cpu, op);
+    /// Runs one handler. 0: it left the trace.
+    static std::uint64_t call_handler(Cpu* cpu, jit::HandlerSite const* site) {
+        ++*site->calls;
+        begin(*cpu, site->op);
         cpu->deferred_flags_.resolve(cpu->flags);
-        return pair->run(*cpu, pair) != nullptr ? 1 : 0;
+        Op const* const op = site->pair.data();
+        return op->run(*cpu, op) != nullptr ? 1 : 0;
     }
     /// Runs the rest of a trace in the interpreter.
-    static void run_last(Cpu* cpu, Op const* op) {
+    static void run_last(Cpu* cpu, jit::HandlerSite const* site) {
+        ++*site->calls;
+        Op const* op = site->op;
         begin(*cpu, op);
         cpu->deferred_flags_.resolve(cpu->flags);
         while (op != nullptr) op = op->run(*cpu, op);
@@ -144,26 +151,44 @@ class JitRuntime {
         remember(cpu, trace);
         state.link = nullptr;
         cpu.trace_ = &trace;
+        t.exit_ = TranslatorExit::unmapped;
+        std::uint64_t const before = cpu.remaining_;
         t.enter_code_(&cpu, trace.code);
+        t.counters_.instructions += before - cpu.remaining_;
+        ++t.counters_.exits[static_cast<std::size_t>(exit_reason(cpu, t.exit_))];
         cpu.deferred_flags_.resolve(cpu.flags);
         t.wanted_link_ = static_cast<jit::Link*>(state.link);
         t.wanted_rip_ = cpu.rip_;
+    }
+    static TranslatorExit exit_reason(Cpu const& cpu, TranslatorExit without_other) {
+        switch (cpu.leave_reason_) {
+            case Leave::fault: return TranslatorExit::fault;
+            case Leave::alone: return TranslatorExit::alone;
+            case Leave::next: return cpu.attention_ ? TranslatorExit::event : without_other;
+            default: return TranslatorExit::stopped;
+        }
     }
     /// Where translated code goes on after an exit whose reason may be none: the host code at rip, with everything set
     /// for it. Null: the dispatcher has to look (an interrupt, a fault, code not translated, not enough quota).
     static void const* next_code(Cpu* cpu, jit::Link* link) {
         TranslatedState& state = cpu->translated_;
+        TranslatorExit& exit = translator(*cpu).exit_;
         state.link = link;
         if (cpu->attention_ || cpu->leave_reason_ != Leave::next || cpu->mode_ != CodeMode::bits64) return nullptr;
         std::uint64_t const rip = cpu->rip_;
         ExecuteTlbEntry const& page = cpu->tlb_->execute.slot(rip);
+        exit = TranslatorExit::unmapped;
         if (page.tag != (rip & ~kPageMask)) return nullptr;
         Trace* const trace = cpu->traces_.find(page.page_address | (rip & kPageMask), CodeMode::bits64);
-        if (trace == nullptr || trace->code == nullptr || cpu->remaining_ < trace->count) return nullptr;
+        exit = TranslatorExit::not_hot;
+        if (trace == nullptr || trace->code == nullptr) return nullptr;
+        exit = TranslatorExit::quota;
+        if (cpu->remaining_ < trace->count) return nullptr;
+        exit = TranslatorExit::not_hot;
         if (Cpu::may_leave_canonical(rip, *trace)) return nullptr;
         unsigned const view = trace->code_view;
         if (cpu->tlb_ != (view == 0 ? &cpu->user_tlb_ : &cpu->supervisor_tlb_)) return nullptr;
-        if (link != nullptr && link->physical_page == trace->address >> kPageShift) static_cast<Translator*>(cpu->tier_)->make_link(*link, *trace);
+        if (link != nullptr && link->physical_page == trace->address >> kPageShift) translator(*cpu).make_link(*link, *trace);
         remember(*cpu, *trace);
         cpu->state_.rflags &= ~rflags::kResume;  // as the dispatcher does
         state.link = nullptr;
@@ -310,7 +335,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         leave_from_call(leave, true);
         return start;
     }
-    /// R10 = Op pair, R11 = Op.
+    /// R10 = HandlerSite.
     Code make_call_handler(Code leave) {
         Code const start = here();
         Xbyak::Label failed;
@@ -318,7 +343,6 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         save_xmm_if_loaded();
         mov(Xbyak::util::rdi, state_);
         mov(Xbyak::util::rsi, Xbyak::util::r10);
-        mov(Xbyak::util::rdx, Xbyak::util::r11);
         call_aligned(reinterpret_cast<void const*>(&JitRuntime::call_handler));
         test(Xbyak::util::rax, Xbyak::util::rax);
         jz(failed, T_NEAR);
@@ -329,8 +353,9 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         leave_from_call(leave, false);
         return start;
     }
-    /// R10 = Op; jumped to: runs a function that ends the block, and goes on at rip.
-    Code make_last(void (*function)(Cpu*, Op const*), Code leave) {
+    /// R10 = its second argument; jumped to: runs a function that ends the block, and goes on at rip.
+    template <typename Argument>
+    Code make_last(void (*function)(Cpu*, Argument), Code leave) {
         Code const start = here();
         save(kCallerSaved), save(kCalleeSaved);
         give_up_xmm();
@@ -495,7 +520,7 @@ Expected<std::unique_ptr<Translator>, Error> Translator::create(Cpu& cpu, std::s
 }
 
 Translator::Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes)
-    : cpu_{cpu}, arena_{arena}, arena_bytes_{bytes}, offsets_{JitRuntime::offsets(cpu)} {}
+    : cpu_{cpu}, arena_{arena}, arena_bytes_{bytes}, offsets_{JitRuntime::offsets(cpu)}, handler_calls_(ZYDIS_MNEMONIC_MAX_VALUE + 1) {}
 
 Translator::~Translator() {
     cpu_.set_tier(nullptr);
@@ -531,6 +556,7 @@ bool Translator::translate(Trace& trace, CodeView view) {
     }
     std::vector<std::uint8_t> const bytes = JitRuntime::code(cpu_, trace);
     if (bytes.empty()) return false;
+    std::size_t const links_before = links_.size();
     jit::BlockCode const made =
         jit::make_block({.trace = trace,
                          .view = view,
@@ -538,7 +564,8 @@ bool Translator::translate(Trace& trace, CodeView view) {
                          .offsets = offsets_,
                          .thunks = thunks_,
                          .links = links_,
-                         .calls = calls_},
+                         .sites = sites_,
+                         .handler_calls = handler_calls_.data()},
                         arena_ + used_, kMostBlockBytes);
     if (made.bytes == 0) return false;
     used_ += (made.bytes + 15) & ~std::size_t{15};
@@ -549,13 +576,35 @@ bool Translator::translate(Trace& trace, CodeView view) {
     counters_.guest_instructions += trace.count;
     counters_.guest_bytes += trace.bytes;
     counters_.host_bytes += made.bytes;
+    counters_.direct_jumps += links_.size() - links_before;
     return true;
 }
 
 void Translator::make_link(jit::Link& link, Trace const& target) {
     auto const distance = static_cast<std::int32_t>(static_cast<std::uint8_t const*>(target.code) - (link.jump + 5));
     std::memcpy(link.jump + 1, &distance, 4);
-    ++counters_.links;
+    if (!std::exchange(link.is_made, true)) ++counters_.chained;
+}
+
+std::vector<Translator::HandlerCalls> Translator::handler_calls() const {
+    std::vector<HandlerCalls> calls;
+    for (std::size_t i = 0; i < handler_calls_.size(); ++i)
+        if (handler_calls_[i] != 0) calls.push_back({ZydisMnemonicGetString(static_cast<ZydisMnemonic>(i)), handler_calls_[i]});
+    std::stable_sort(calls.begin(), calls.end(), [](auto const& a, auto const& b) { return a.calls > b.calls; });
+    return calls;
+}
+
+std::string_view translator_exit_text(TranslatorExit exit) {
+    switch (exit) {
+        case TranslatorExit::event: return "event";
+        case TranslatorExit::fault: return "fault";
+        case TranslatorExit::alone: return "alone";
+        case TranslatorExit::stopped: return "stopped";
+        case TranslatorExit::unmapped: return "unmapped";
+        case TranslatorExit::not_hot: return "not hot";
+        case TranslatorExit::quota: return "quota";
+    }
+    return "";
 }
 
 void Translator::enter(Cpu& cpu, Trace& trace) {
@@ -569,7 +618,7 @@ void Translator::forget(Trace& trace) {
     auto* const entry = static_cast<std::uint8_t*>(trace.code);
     auto* exit = static_cast<std::uint8_t*>(trace.code_exit);
     if (used_ + kForwardBytes <= arena_bytes_) {
-        jit::Link& link = links_.emplace_back(jit::Link{entry, trace.address >> kPageShift});
+        jit::Link& link = links_.emplace_back(jit::Link{entry, trace.address >> kPageShift, true});
         exit = arena_ + used_;
         used_ += kForwardBytes;
         ThunkMaker maker{exit, kForwardBytes, offsets_};
@@ -588,7 +637,7 @@ void Translator::forget_all() {
     used_ = thunk_bytes_;
     full_ = false;
     links_.clear();
-    calls_.clear();
+    sites_.clear();
     wanted_link_ = nullptr;
     ++counters_.flushes;
     JitRuntime::state(cpu_).forget_all();

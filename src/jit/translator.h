@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "base/expected.h"
@@ -20,17 +22,32 @@
 
 namespace backplane {
 
-/// Counters for the report.
+/// Why translated code went back to the dispatcher.
+enum class TranslatorExit : std::uint8_t {
+    event,       ///< an interrupt, a trap, a device or the monitor wants attention
+    fault,       ///< to be delivered
+    alone,       ///< an instruction that the interpreter runs by itself: a device, a page crossing, code written
+    stopped,     ///< HLT, PAUSE, a debugger, shutdown
+    unmapped,    ///< no execute TLB entry for where it goes on
+    not_hot,     ///< no host code there, or none for this view of the address space
+    quota,       ///< what is left of it does not suffice for the next block
+};
+inline constexpr std::size_t kTranslatorExits = 7;
+[[nodiscard]] std::string_view translator_exit_text(TranslatorExit exit);
+
+/// Counters for the report. None is counted on the fast path, where code runs into code.
 struct TranslatorCounters {
     std::uint64_t blocks{0};
-    std::uint64_t guest_instructions{0};
+    std::uint64_t guest_instructions{0};  ///< in blocks
     std::uint64_t guest_bytes{0};
     std::uint64_t host_bytes{0};
-    std::uint64_t links{0};    ///< direct jumps that were chained
-    std::uint64_t entries{0};  ///< from the dispatcher
-    std::uint64_t slow_accesses{0};
-    std::uint64_t handler_calls{0};
+    std::uint64_t direct_jumps{0};   ///< within a page, which can be chained
+    std::uint64_t chained{0};        ///< those of them that were
+    std::uint64_t entries{0};        ///< from the dispatcher
+    std::uint64_t instructions{0};   ///< executed between an entry and the exit that follows
+    std::uint64_t slow_accesses{0};  ///< that found nothing in the TLB
     std::uint64_t flushes{0};
+    std::array<std::uint64_t, kTranslatorExits> exits{};  ///< by TranslatorExit
 };
 
 class Translator final : public CodeTier {
@@ -52,6 +69,12 @@ class Translator final : public CodeTier {
     [[nodiscard]] bool is_full() const override { return full_; }
 
     [[nodiscard]] TranslatorCounters const& counters() const { return counters_; }
+    /// How often translated code called which instruction's handler: most first, those never called left out.
+    struct HandlerCalls {
+        std::string_view mnemonic;
+        std::uint64_t calls;
+    };
+    [[nodiscard]] std::vector<HandlerCalls> handler_calls() const;
 
   private:
     friend class JitRuntime;
@@ -69,9 +92,11 @@ class Translator final : public CodeTier {
     jit::Thunks thunks_{};
     void (*enter_code_)(Cpu*, void*){nullptr};
     std::deque<jit::Link> links_;
-    std::deque<std::array<Op, 2>> calls_;
+    std::deque<jit::HandlerSite> sites_;
+    std::vector<std::uint64_t> handler_calls_;  // by mnemonic
     jit::Link* wanted_link_{nullptr};
     std::uint64_t wanted_rip_{0};
+    TranslatorExit exit_{TranslatorExit::unmapped};  // why next_code() found nothing
     TranslatorCounters counters_;
 };
 

@@ -113,6 +113,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] bool only_input_can_help() const;
     [[nodiscard]] bool is_paced() const;
     [[nodiscard]] MachineReport machine_report(std::size_t index) const;
+    void add_translators(Machine const& machine, HostReport& out) const;
     [[nodiscard]] LinkSummary link_summary(std::size_t index) const;
     [[nodiscard]] QueueSummary queue_summary() const;
     [[nodiscard]] WindowSummary window_summary() const;
@@ -579,6 +580,35 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
     return out;
 }
 
+void Rack::Parts::add_translators(Machine const& machine, HostReport& out) const {
+    constexpr std::size_t kMostHandlers = 10;
+    for (unsigned cpu = 0; cpu < machine.cpu_count(); ++cpu) {
+        SimEngine const& engine = machine.engine(cpu);
+        if (engine.translator() == nullptr) continue;
+        TranslatorCounters const& counters = engine.translator()->counters();
+        TranslatorReport& report = out.translators.emplace_back();
+        report = {.processor = machine.name() + ".cpu" + std::to_string(cpu),
+                  .instructions = counters.instructions,
+                  .all_instructions = engine.instructions(),
+                  .blocks = counters.blocks,
+                  .guest_bytes = counters.guest_bytes,
+                  .host_bytes = counters.host_bytes,
+                  .direct_jumps = counters.direct_jumps,
+                  .chained = counters.chained,
+                  .entries = counters.entries,
+                  .slow_accesses = counters.slow_accesses,
+                  .page_walks = engine.cpu().counters().tlb_misses,
+                  .flushes = counters.flushes,
+                  .longest_flush_ns = static_cast<std::uint64_t>(engine.cpu().traces().longest_flush().count())};
+        for (std::size_t i = 0; i < counters.exits.size(); ++i)
+            report.exits.emplace_back(translator_exit_text(static_cast<TranslatorExit>(i)), counters.exits[i]);
+        for (auto const& [mnemonic, calls] : engine.translator()->handler_calls()) {
+            report.handler_calls += calls;
+            if (report.handlers.size() < kMostHandlers) report.handlers.emplace_back(mnemonic, calls);
+        }
+    }
+}
+
 LinkSummary Rack::Parts::link_summary(std::size_t index) const {
     LinkReport const& link = network->link(index).report();
     OutsideRefusals const refusals = network->uplink_refusals(index);
@@ -664,6 +694,7 @@ RackReport Rack::Parts::report() const {
     out.host.shared_wall_ns = team.shared_wall_ns;
     out.host.shared_work_ns = team.shared_work_ns;
     for (std::size_t i = 0; i < p.machines.size(); ++i) out.machines.push_back(p.machine_report(i));
+    for (auto const& machine : p.machines) p.add_translators(*machine, out.host);
     for (std::size_t i = 0; i < p.network->link_count(); ++i) out.links.push_back(p.link_summary(i));
     if (p.exchange) out.queue = p.queue_summary();
     if (p.window) out.window = p.window_summary();

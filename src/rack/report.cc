@@ -251,6 +251,32 @@ std::string window_table(RackReport const& report) {
     return text;
 }
 
+std::string translator_table(RackReport const& report) {
+    Table table{{{"translator", Align::left},
+                 {"instructions", Align::right},
+                 {"of all %", Align::right},
+                 {"blocks", Align::right},
+                 {"bytes x", Align::right},
+                 {"chained %", Align::right},
+                 {"entries", Align::right},
+                 {"TLB misses", Align::right},
+                 {"page walks", Align::right},
+                 {"handlers", Align::right},
+                 {"flushes", Align::right},
+                 {"longest ms", Align::right}}};
+    std::string notes;
+    for (TranslatorReport const& cpu : report.host.translators) {
+        table.add({cpu.processor, fmt::to_string(cpu.instructions), fmt::format("{:.2f}", 100 * share(cpu.instructions, cpu.all_instructions)),
+                   fmt::to_string(cpu.blocks), fmt::format("{:.2f}", share(cpu.host_bytes, cpu.guest_bytes)),
+                   fmt::format("{:.2f}", 100 * share(cpu.chained, cpu.direct_jumps)), fmt::to_string(cpu.entries),
+                   fmt::to_string(cpu.slow_accesses), fmt::to_string(cpu.page_walks), fmt::to_string(cpu.handler_calls),
+                   fmt::to_string(cpu.flushes), fmt::format("{:.3f}", static_cast<double>(cpu.longest_flush_ns) / 1e6)});
+        if (std::string const exits = counts_text(cpu.exits); !exits.empty()) notes += fmt::format("{}: exits by {}\n", cpu.processor, exits);
+        if (std::string const calls = counts_text(cpu.handlers); !calls.empty()) notes += fmt::format("{}: handlers of {}\n", cpu.processor, calls);
+    }
+    return table.text_below() + notes;
+}
+
 std::string_view ending_sentence(Ending ending) {
     switch (ending) {
         case Ending::all_off:
@@ -320,10 +346,14 @@ Json machine_json(MachineReport const& machine) {
     return json;
 }
 
+Json counts_json(std::vector<std::pair<std::string, std::uint64_t>> const& counts) {
+    Json json = Json::object();
+    for (auto const& [name, count] : counts) json[token(name)] = count;
+    return json;
+}
+
 Json queue_json(QueueSummary const& queue) {
-    Json pages = Json::object();
-    for (auto const& [what, count] : queue.pages) pages[token(what)] = count;
-    Json json{{"transfer", queue.transfer}, {"pages", pages}, {"machines", Json::array()}};
+    Json json{{"transfer", queue.transfer}, {"pages", counts_json(queue.pages)}, {"machines", Json::array()}};
     for (QueueReport const& machine : queue.machines) {
         json["machines"].push_back({{"name", machine.machine},
                                     {"sent_messages", machine.sent_messages},
@@ -353,11 +383,26 @@ Json window_json(WindowSummary const& window) {
     return json;
 }
 
+Json translator_json(TranslatorReport const& cpu) {
+    return {{"processor", cpu.processor},
+            {"instructions", cpu.instructions},
+            {"share", rounded(share(cpu.instructions, cpu.all_instructions))},
+            {"blocks", cpu.blocks},
+            {"guest_bytes", cpu.guest_bytes},
+            {"host_bytes", cpu.host_bytes},
+            {"direct_jumps", cpu.direct_jumps},
+            {"chained", cpu.chained},
+            {"entries", cpu.entries},
+            {"exits", counts_json(cpu.exits)},
+            {"slow_accesses", cpu.slow_accesses},
+            {"page_walks", cpu.page_walks},
+            {"handler_calls", cpu.handler_calls},
+            {"handlers", counts_json(cpu.handlers)},
+            {"flushes", cpu.flushes},
+            {"longest_flush_ns", cpu.longest_flush_ns}};
+}
+
 Json link_json(LinkSummary const& link) {
-    Json drops = Json::object();
-    for (auto const& [reason, frames] : link.drops) drops[token(reason)] = frames;
-    Json detected = Json::object();
-    for (auto const& [how, frames] : link.detected) detected[token(how)] = frames;
     Json json{{"name", link.name},
             {"completion", link.completion},
             {"frames", link.frames},
@@ -371,8 +416,8 @@ Json link_json(LinkSummary const& link) {
             {"cut_frames", link.cut_frames},
             {"cut_segments", link.cut_segments},
             {"waits", link.waits},
-            {"drops", drops},
-            {"detected", detected},
+            {"drops", counts_json(link.drops)},
+            {"detected", counts_json(link.detected)},
             {"outside_frames", link.outside_frames},
             {"remaps_to_uplink", link.remaps_to_uplink},
             {"remaps_to_peer", link.remaps_to_peer},
@@ -444,6 +489,7 @@ std::string human_report(RackReport const& report) {
             queue_table(report) + window_table(report);
     text += fmt::format("\nhost: {:.2f} s, {:.2f} s of CPU time, at most {} MiB{}\n", seconds(report.host.wall_ns),
                         seconds(report.host.cpu_ns), report.host.peak_resident_bytes >> 20, thread_note(report));
+    text += translator_table(report);
     return text;
 }
 
@@ -472,7 +518,9 @@ std::string json_report(RackReport const& report) {
                     {"threads", report.host.threads},
                     {"shared_barriers", report.host.shared_barriers},
                     {"shared_wall_ns", report.host.shared_wall_ns},
-                    {"shared_work_ns", report.host.shared_work_ns}};
+                    {"shared_work_ns", report.host.shared_work_ns},
+                    {"translators", Json::array()}};
+    for (TranslatorReport const& cpu : report.host.translators) json["host"]["translators"].push_back(translator_json(cpu));
     if (!report.host.thread_note.empty()) json["host"]["thread_note"] = report.host.thread_note;
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }

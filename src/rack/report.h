@@ -106,6 +106,26 @@ struct LinkSummary {
     std::optional<CaptureSummary> capture;
 };
 
+/// How a processor's instructions were executed by the translator. It depends on the tier and on what the host's processor has.
+struct TranslatorReport {
+    std::string processor;               ///< "alpha.cpu0"
+    std::uint64_t instructions{0};       ///< under the translator, its handler calls included
+    std::uint64_t all_instructions{0};   ///< of the processor
+    std::uint64_t blocks{0};             ///< translated, again after a flush
+    std::uint64_t guest_bytes{0};        ///< in them
+    std::uint64_t host_bytes{0};         ///< made of these
+    std::uint64_t direct_jumps{0};       ///< within a page
+    std::uint64_t chained{0};            ///< of these, jumps that lead straight to translated code
+    std::uint64_t entries{0};            ///< from the dispatcher
+    std::uint64_t slow_accesses{0};      ///< accesses of translated code that missed the TLB
+    std::uint64_t page_walks{0};         ///< of the processor
+    std::uint64_t flushes{0};
+    std::uint64_t longest_flush_ns{0};
+    std::vector<std::pair<std::string, std::uint64_t>> exits{};     ///< (reason, times), all reasons
+    std::vector<std::pair<std::string, std::uint64_t>> handlers{};  ///< (mnemonic, handler calls), the ten most frequent
+    std::uint64_t handler_calls{0};      ///< of all mnemonics
+};
+
 /// What the host saw: the only figures that differ between two runs.
 struct HostReport {
     std::uint64_t wall_ns{0};
@@ -116,6 +136,7 @@ struct HostReport {
     std::uint64_t shared_wall_ns{0};    ///< how long these took
     std::uint64_t shared_work_ns{0};    ///< processor time of the machines in these: what one thread would have needed
     std::string thread_note{};          ///< why there was one thread although more were asked for
+    std::vector<TranslatorReport> translators{};  ///< by processor; none with an interpreter
 };
 
 /// The queue devices of all machines.

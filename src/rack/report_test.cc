@@ -67,6 +67,22 @@ RackReport example() {
     report.links.push_back(lan);
 
     report.host = {1'250'000'000, 1'200'000'000, std::uint64_t{300} << 20, 2, 33, 500'000'000, 900'000'000};
+    report.host.translators.push_back({.processor = "alpha.cpu0",
+                                       .instructions = 900'000'000,
+                                       .all_instructions = 1'000'000'000,
+                                       .blocks = 2000,
+                                       .guest_bytes = 10'000,
+                                       .host_bytes = 45'000,
+                                       .direct_jumps = 1000,
+                                       .chained = 750,
+                                       .entries = 77,
+                                       .slow_accesses = 55,
+                                       .page_walks = 44,
+                                       .flushes = 2,
+                                       .longest_flush_ns = 1'500'000,
+                                       .exits = {{"event", 70}, {"fault", 0}, {"not hot", 7}},
+                                       .handlers = {{"swapgs", 9}, {"cli", 8}},
+                                       .handler_calls = 20});
     return report;
 }
 
@@ -95,6 +111,11 @@ lan: frames for outside 5, remaps to the uplink 2, remaps to a peer 1
 lan: 30 frames captured in lan.pcapng; ended early: No space left on device
 
 host: 1.25 s, 1.20 s of CPU time, at most 300 MiB; 2 threads shared 43 % of 77 quanta, and took 0.50 s for 0.90 s of work there: 1.80 times as fast
+
+translator  instructions  of all %  blocks  bytes x  chained %  entries  TLB misses  page walks  handlers  flushes  longest ms
+alpha.cpu0     900000000     90.00    2000     4.50      75.00       77          55          44        20        2       1.500
+alpha.cpu0: exits by event 70, not hot 7
+alpha.cpu0: handlers of swapgs 9, cli 8
 )");
 }
 
@@ -225,7 +246,34 @@ TEST(Report, ForPrograms) {
     "threads": 2,
     "shared_barriers": 33,
     "shared_wall_ns": 500000000,
-    "shared_work_ns": 900000000
+    "shared_work_ns": 900000000,
+    "translators": [
+      {
+        "processor": "alpha.cpu0",
+        "instructions": 900000000,
+        "share": 0.9,
+        "blocks": 2000,
+        "guest_bytes": 10000,
+        "host_bytes": 45000,
+        "direct_jumps": 1000,
+        "chained": 750,
+        "entries": 77,
+        "exits": {
+          "event": 70,
+          "fault": 0,
+          "not_hot": 7
+        },
+        "slow_accesses": 55,
+        "page_walks": 44,
+        "handler_calls": 20,
+        "handlers": {
+          "swapgs": 9,
+          "cli": 8
+        },
+        "flushes": 2,
+        "longest_flush_ns": 1500000
+      }
+    ]
   }
 }
 )");
