@@ -4,6 +4,7 @@
 #include <xbyak/xbyak.h>
 
 #include <array>
+#include <cstddef>
 #include <optional>
 #include <vector>
 
@@ -96,6 +97,10 @@ class Emitter : public Xbyak::CodeGenerator {
         Op const* op;
         std::int32_t undo;  // what the stack pointer gets back
     };
+    struct HandlerStub {  // where an instruction goes that its handler has to carry out after all
+        Xbyak::Label slow, back;
+        Instruction const* at;
+    };
     struct LinkStub {
         Xbyak::Label label;
         Link* link;
@@ -128,6 +133,17 @@ class Emitter : public Xbyak::CodeGenerator {
         return !instructions_.empty();
     }
     static bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
+    static bool names_memory_register(Instruction const& at) {
+        for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i) {
+            if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+            ZydisRegister const whole =
+                ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[i].reg.value);
+            if (ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 &&
+                kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))] >= 8)
+                return true;
+        }
+        return false;
+    }
     static bool uses_high_byte(Instruction const& at) {
         for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i)
             if (at.operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_high_byte(at.operands[i].reg.value)) return true;
@@ -451,6 +467,10 @@ class Emitter : public Xbyak::CodeGenerator {
             call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
             jmp(stub.back, T_NEAR);
         }
+        for (HandlerStub& stub : handler_stubs_) {
+            L(stub.slow);
+            if (call_handler(*stub.at)) jmp(stub.back, T_NEAR);
+        }
         for (MissStub& stub : miss_stubs_) {
             L(stub.label);
             mov(r10, r9);
@@ -508,6 +528,16 @@ class Emitter : public Xbyak::CodeGenerator {
                 return emit_pop(at);
             case Treatment::leave:
                 return emit_leave(at);
+            case Treatment::divide:
+                return emit_divide(at);
+            case Treatment::push_memory:
+                return emit_push_memory(at);
+            case Treatment::bit_string:
+                return emit_bit_string(at);
+            case Treatment::cli:
+                return view_ == 0 ? emit_handler(at) : emit_cli(at);
+            case Treatment::swapgs:
+                return view_ == 0 ? emit_handler(at) : emit_swapgs(at);
             case Treatment::jcc:
                 return emit_jcc(at);
             case Treatment::jmp:
@@ -541,16 +571,21 @@ class Emitter : public Xbyak::CodeGenerator {
         flush_pending();
         written_.reset();
         host_flags_ = HostFlags::stale;
-        HandlerSite& site = request_.sites.emplace_back(HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic]});
+        if (!call_handler(at)) ended_ = true;
+    }
+    /// Flags are written down. False: it jumped to the handler, and what follows is not reached.
+    bool call_handler(Instruction const& at) {
+        HandlerSite& site = request_.sites.emplace_back(
+            HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic]});
         mov(r10, reinterpret_cast<std::uint64_t>(&site));
         if (is_last(at) || may_unmask(at.decoded.mnemonic)) {
             // The trace's own end follows it there, so that a jump handler and a plain one both work.
             jmp(request_.thunks.last_handler, T_NEAR);
-            ended_ = true;
-            return;
+            return false;
         }
         site.pair[1].run = [](Cpu&, Op const* op) { return op; };
         call(request_.thunks.call_handler);
+        return true;
     }
 
     static ZydisRegister register_of(std::uint8_t number, unsigned bits) {
@@ -570,8 +605,21 @@ class Emitter : public Xbyak::CodeGenerator {
     struct Resident {  // a guest register that lives in memory, in scratch for this instruction
         unsigned guest;
         std::uint8_t scratch;
+        bool high;  // AH to BH: in a register of the host, but not where REX prefixes reach it
         bool written;
     };
+    /// No flag is touched.
+    void load_resident(Resident const& resident) {
+        if (!resident.high) return mov(host(resident.scratch), state64(slot(resident.guest)));
+        mov(state64(o_.temporary), host(kHostOf[resident.guest]));
+        movzx(Reg32{resident.scratch}, state8(o_.temporary + 1));
+    }
+    void store_resident(Resident const& resident) {
+        if (!resident.high) return mov(state64(slot(resident.guest)), host(resident.scratch));
+        mov(state64(o_.temporary), host(kHostOf[resident.guest]));
+        mov(state8(o_.temporary + 1), Reg8{resident.scratch});
+        mov(host(kHostOf[resident.guest]), state64(o_.temporary));
+    }
 
     static bool is_written(ZydisDecodedOperand const& operand) {
         return (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
@@ -590,34 +638,35 @@ class Emitter : public Xbyak::CodeGenerator {
                                                                                         : ZYDIS_ENCODABLE_ENCODING_LEGACY;
 
         bool const visible = at.effects.produces != Produces::nothing && is_visible(index_);
-        if (visible && at.effects.produces == Produces::carry_overflow && at.effects.producer == FlagProducer::raw)
-            return false;
-
         int memory = -1;
         std::array<Resident, 2> residents{};
         unsigned resident_count = 0;
         for (unsigned i = 0; i < count; ++i) {
             if (at.operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY) memory = static_cast<int>(i);
         }
-        // AH to BH cannot stand beside an address in R9 (no REX), and notes of flags know whole registers only.
-        bool const has_high_byte = uses_high_byte(at);
-        if (has_high_byte && (memory >= 0 || visible)) return false;
+        // AH to BH cannot stand beside an address in R9 (no REX), and notes of flags know whole registers only; of a
+        // logical operation the note is easily made afterwards.
+        bool const notes_high_byte = at.effects.producer == FlagProducer::logic &&
+                                     is_high_byte(at.operands[0].reg.value) && is_written(at.operands[0]);
+        bool const stays_high =
+            uses_high_byte(at) && memory < 0 && (!visible || notes_high_byte) && !names_memory_register(at);
         for (unsigned i = 0; i < count; ++i) {
             if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
             ZydisRegister const reg = at.operands[i].reg.value;
             ZydisRegisterClass const kind = ZydisRegisterGetClass(reg);
-            if (has_high_byte && is_high_byte(reg)) continue;
+            bool const high = is_high_byte(reg);
+            if (high && stays_high) continue;
             if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
             ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
             auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
             std::uint8_t number = kHostOf[guest];
-            if (number == kInMemory) {
+            if (number == kInMemory || high) {
                 unsigned r = 0;
-                while (r < resident_count && residents[r].guest != guest) ++r;
+                while (r < resident_count && (residents[r].guest != guest || residents[r].high != high)) ++r;
                 if (r == resident_count) {
                     if (resident_count == 2 || (memory >= 0 && resident_count == 1)) return false;
                     std::uint8_t const scratch = memory >= 0 ? 11 : resident_count == 0 ? 9 : 10;
-                    residents[resident_count++] = {guest, scratch, false};
+                    residents[resident_count++] = {guest, scratch, high, false};
                 }
                 residents[r].written |= is_written(at.operands[i]);
                 number = residents[r].scratch;
@@ -627,7 +676,11 @@ class Emitter : public Xbyak::CodeGenerator {
 
         // With flags that somebody may see, a memory operand's value is needed afterwards: it goes through R10.
         bool const arithmetic = at.effects.produces == Produces::all;
-        bool const needs_value = memory >= 0 && visible && arithmetic && !at.effects.is_vector &&
+        bool const by_count =
+            at.effects.produces == Produces::all_if_count || at.effects.produces == Produces::carry_overflow_if_count;
+        bool const is_double = decoded.mnemonic == ZYDIS_MNEMONIC_SHLD || decoded.mnemonic == ZYDIS_MNEMONIC_SHRD;
+        if (visible && is_double && memory >= 0) return false;
+        bool const needs_value = memory >= 0 && visible && (arithmetic || by_count) && !at.effects.is_vector &&
                                  (memory == 0 || at.effects.producer == FlagProducer::add ||
                                   at.effects.producer == FlagProducer::sub || at.effects.producer == FlagProducer::cmp);
         bool const combined = memory >= 0 && resident_count != 0;
@@ -659,8 +712,17 @@ class Emitter : public Xbyak::CodeGenerator {
                 encoded.operands[0].reg.value = register_of(10, at.operands[0].size);
             }
         }
-        std::uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
-        ZyanUSize length = sizeof(bytes);
+        // OF after a rotation by more than one is undefined, and ours is that of its last step.
+        std::uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH], first_bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
+        ZyanUSize length = sizeof(bytes), first_length = 0;
+        if (visible && at.effects.produces == Produces::carry_overflow) {
+            unsigned const steps = at.operands[1].imm.value.u & (at.operands[0].size == 64 ? 63 : 31);
+            encoded.operands[1].imm.u = steps - 1;
+            first_length = steps == 1 ? 0 : sizeof(first_bytes);
+            if (steps != 1 && !ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, first_bytes, &first_length)))
+                return false;
+            encoded.operands[1].imm.u = 1;
+        }
         if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, bytes, &length))) return false;
 
         // From here on it is emitted.
@@ -678,15 +740,20 @@ class Emitter : public Xbyak::CodeGenerator {
         carry_in_host_ = covers(host_flags_, ZYDIS_MNEMONIC_INC);
         if (at.effects.produces == Produces::all) pending_.reset();
         if (at.effects.produces != Produces::nothing) written_.reset();
-        for (unsigned r = 0; r < resident_count; ++r)
-            mov(host(residents[r].scratch), state64(slot(residents[r].guest)));
+        for (unsigned r = 0; r < resident_count; ++r) load_resident(residents[r]);
         if (needs_value) load_value(at.operands[memory].size, combined);
         if (as_and && memory < 0) mov(r10, host(test_source));
         if (visible && arithmetic) before_arithmetic(at, encoded, memory, needs_value);
+        if (visible && is_double) mov(r11, host(number_of(encoded.operands[0])));
+        db(first_bytes, first_length);
         db(bytes, length);
         if (needs_value && is_written(at.operands[memory])) store_value(at.operands[memory].size, combined);
         for (unsigned r = 0; r < resident_count; ++r)
-            if (residents[r].written) mov(state64(slot(residents[r].guest)), host(residents[r].scratch));
+            if (residents[r].written) store_resident(residents[r]);
+        if (is_double && at.effects.produces != Produces::nothing) {
+            after_double_shift(at, encoded, visible);
+            return true;
+        }
         after(at, encoded, visible, memory, needs_value);
         return true;
     }
@@ -797,7 +864,7 @@ class Emitter : public Xbyak::CodeGenerator {
                 mov(state8(o_.flags_has_overflow), 1);
                 return;
             case Produces::carry_overflow:
-                host_flags_ = HostFlags::stale;
+                host_flags_ = HostFlags::carry_overflow_only;
                 if (!visible) return;
                 setc(state8(o_.flags_carry));
                 seto(state8(o_.flags_overflow));
@@ -812,6 +879,8 @@ class Emitter : public Xbyak::CodeGenerator {
                 return;
             case Produces::all_if_count:
                 return after_shift_by_cl(at, encoded, visible);
+            case Produces::carry_overflow_if_count:
+                return after_rotate_by_cl(at, encoded, visible);
         }
         (void)memory;
         (void)needs_value;
@@ -840,6 +909,13 @@ class Emitter : public Xbyak::CodeGenerator {
             made.a = {Place::Kind::reg, 0, 0};
         } else {
             made.a = place_of(encoded.operands[0]);
+            if (is_high_byte(encoded.operands[0].reg.value)) {
+                mov(state64(o_.temporary), host(number_of(encoded.operands[0])));
+                movzx(r10d, state8(o_.temporary + 1));
+                mov(state64(o_.flags_a), r10);
+                pending_ = Pending{producer, 1, {Place::Kind::stored, 0, 0}, {}};
+                return;
+            }
             if (made.a.kind == Place::Kind::stored && producer != FlagProducer::cmp)
                 mov(state64(o_.flags_a), host(number_of(encoded.operands[0])));
         }
@@ -880,8 +956,83 @@ class Emitter : public Xbyak::CodeGenerator {
         L(unchanged);
     }
 
+    /// The value rotated there and back by one has the flags of the last step.
+    void after_rotate_by_cl(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible) {
+        host_flags_ = HostFlags::stale;
+        if (!visible) return;
+        Xbyak::Label unchanged;
+        unsigned const bits = at.operands[0].size;
+        test(cl, bits == 64 ? 63 : 31);
+        jz(unchanged);
+        mov(r11, host(number_of(encoded.operands[0])));
+        Xbyak::Reg const value = bits == 8    ? Xbyak::Reg{r11b}
+                                 : bits == 16 ? Xbyak::Reg{r11w}
+                                 : bits == 32 ? Xbyak::Reg{r11d}
+                                              : Xbyak::Reg{r11};
+        if (at.decoded.mnemonic == ZYDIS_MNEMONIC_ROL) {
+            ror(value, 1);
+            rol(value, 1);
+        } else {
+            rol(value, 1);
+            ror(value, 1);
+        }
+        setc(state8(o_.flags_carry));
+        seto(state8(o_.flags_overflow));
+        mov(state8(o_.flags_has_carry), 1);
+        mov(state8(o_.flags_has_overflow), 1);
+        L(unchanged);
+    }
+
+    /// R11 = the value before. OF: has the sign changed?
+    void after_double_shift(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible) {
+        host_flags_ = HostFlags::stale;
+        if (!visible) return pending_.reset();
+        Xbyak::Label unchanged;
+        unsigned const bits = at.operands[0].size;
+        std::uint8_t const result = number_of(encoded.operands[0]);
+        setc(state8(o_.temporary));
+        if (at.effects.produces == Produces::all_if_count) {
+            test(cl, bits == 64 ? 63 : 31);
+            jz(unchanged);
+        }
+        mov(state64(o_.flags_a), host(result));
+        xor_(r11, host(result));
+        shr(r11, static_cast<int>(bits - 1));
+        and_(r11d, 1);
+        mov(state8(o_.flags_overflow), r11b);
+        mov(r11b, state8(o_.temporary));
+        mov(state8(o_.flags_base_carry), r11b);
+        static_assert(offsetof(DeferredFlags, has_overflow) == offsetof(DeferredFlags, kind) + 2);
+        mov(state32(o_.flags_kind), DeferredFlags::kind_of(FlagProducer::bits, bits / 8) | 1U << 16);
+        L(unchanged);
+    }
+
+    static bool is_in_register(ZydisRegister reg) {
+        return kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(reg))] != kInMemory;
+    }
+
+    /// Straight into the destination, where that and the address are in registers.
+    bool emit_direct_lea(Instruction const& at) {
+        ZydisDecodedOperandMem const& memory = at.operands[1].mem;
+        ZydisRegister const whole =
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[0].reg.value);
+        if (at.operands[0].size == 16 || !is_in_register(whole)) return false;
+        if (memory.base == ZYDIS_REGISTER_NONE || memory.base == ZYDIS_REGISTER_RIP || !is_in_register(memory.base))
+            return false;
+        if (memory.index != ZYDIS_REGISTER_NONE && !is_in_register(memory.index)) return false;
+        std::uint8_t const number = kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
+        Reg64 const base = address_register(memory.base, r9);
+        auto const disp = static_cast<std::int32_t>(memory.disp.has_displacement ? memory.disp.value : 0);
+        Xbyak::RegExp const address = memory.index == ZYDIS_REGISTER_NONE
+                                          ? base + disp
+                                          : base + address_register(memory.index, r10) * memory.scale + disp;
+        at.operands[0].size == 64 ? lea(host(number), ptr[address]) : lea(Reg32{number}, ptr[address]);
+        return true;
+    }
+
     void emit_lea(Instruction const& at) {
         protect_pending(at);
+        if (emit_direct_lea(at)) return;
         ZydisDecodedOperandMem memory = at.operands[1].mem;
         memory.segment = ZYDIS_REGISTER_NONE;
         emit_address(memory, at);
@@ -943,6 +1094,121 @@ class Emitter : public Xbyak::CodeGenerator {
         protect_pending(at);
         mov(rbp, qword[r9 + r11]);
         lea(r8, ptr[r9 + 8]);
+    }
+
+    /// The flags keep what they were, as the interpreter has it.
+    void emit_divide(Instruction const& at) {
+        unsigned const bits = at.operands[0].size;
+        flush_pending();
+        HandlerStub& stub = handler_stubs_.emplace_back();
+        stub.at = &at;
+        if (at.operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            emit_address(at.operands[0].mem, at);
+            emit_lookup(at, bits / 8, false);
+            load_value(bits, false);
+        } else {
+            load_general(r10, at.operands[0].reg.value);
+        }
+        auto const divide = [&](auto const& divisor, auto const& low, auto const& high, auto const& spare) {
+            if (at.decoded.mnemonic == ZYDIS_MNEMONIC_DIV) {
+                cmp(high, divisor);
+                jae(stub.slow, T_NEAR);  // too large, or by 0
+                div(divisor);
+                return;
+            }
+            // The usual dividend is sign-extended: then only 0 and -1 can fail.
+            mov(spare, low);
+            sar(spare, static_cast<int>(bits - 1));
+            cmp(spare, high);
+            jne(stub.slow, T_NEAR);
+            lea(spare, ptr[r10 + 1]);
+            cmp(spare, 1);
+            jbe(stub.slow, T_NEAR);
+            idiv(divisor);
+        };
+        bits == 64 ? divide(r10, rax, rdx, r11) : divide(r10d, eax, edx, r11d);
+        L(stub.back);
+        host_flags_ = HostFlags::stale;
+    }
+    void load_general(Reg64 const& into, ZydisRegister reg) {
+        ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+        Reg64 const from = address_register(whole, into);
+        if (from != into) mov(into, from);
+    }
+
+    void emit_push_memory(Instruction const& at) {
+        emit_address(at.operands[0].mem, at);
+        emit_lookup(at, 8, false);
+        mov(r10, qword[r9 + r11]);
+        mov(state64(o_.call_target), r10);
+        lea(r9, ptr[r8 - 8]);
+        emit_lookup(at, 8, true);
+        protect_pending(at);
+        mov(r10, state64(o_.call_target));
+        mov(qword[r9 + r11], r10);
+        mov(r8, r9);
+    }
+
+    /// The offset, in bits and signed, chooses the operand-sized piece of memory.
+    void emit_bit_string(Instruction const& at) {
+        unsigned const bits = at.operands[0].size;
+        bool const write = at.decoded.mnemonic != ZYDIS_MNEMONIC_BT;
+        bool const visible = is_visible(index_);
+        emit_address(at.operands[0].mem, at);
+        load_general(r10, at.operands[1].reg.value);
+        if (bits == 32) movsxd(r10, r10d);
+        sar(r10, bits == 64 ? 6 : 5);
+        lea(r9, ptr[r9 + r10 * static_cast<int>(bits / 8)]);
+        emit_lookup(at, bits / 8, write);
+        if (visible) flush_pending();
+        written_.reset();
+        lea(r9, ptr[r9 + r11]);
+        load_general(r11, at.operands[1].reg.value);
+        load_value(bits, true);
+        auto const test_bit = [&](auto const& value, auto const& offset) {
+            switch (at.decoded.mnemonic) {
+                case ZYDIS_MNEMONIC_BTS:
+                    return bts(value, offset);
+                case ZYDIS_MNEMONIC_BTR:
+                    return btr(value, offset);
+                case ZYDIS_MNEMONIC_BTC:
+                    return btc(value, offset);
+                default:
+                    return bt(value, offset);
+            }
+        };
+        bits == 64 ? test_bit(r10, r11) : test_bit(r10d, r11d);
+        if (write) store_value(bits, true);
+        host_flags_ = HostFlags::carry_only;
+        if (!visible) return;
+        setc(state8(o_.flags_carry));
+        mov(state8(o_.flags_has_carry), 1);
+    }
+
+    /// At CPL 0; elsewhere IOPL decides.
+    HandlerStub& if_not_kernel(Instruction const& at) {
+        flush_pending();
+        HandlerStub& stub = handler_stubs_.emplace_back();
+        stub.at = &at;
+        cmp(state8(o_.cpl), 0);
+        jne(stub.slow, T_NEAR);
+        host_flags_ = HostFlags::stale;
+        return stub;
+    }
+    void emit_cli(Instruction const& at) {
+        HandlerStub& stub = if_not_kernel(at);
+        and_(state32(o_.rflags), ~static_cast<std::uint32_t>(rflags::kInterrupt));
+        L(stub.back);
+    }
+    /// In 64-bit mode the base of GS is all that the processor's derived state has of it.
+    void emit_swapgs(Instruction const& at) {
+        HandlerStub& stub = if_not_kernel(at);
+        mov(r9, state64(o_.gs_base));
+        mov(r10, state64(o_.kernel_gs_base));
+        mov(state64(o_.gs_base), r10);
+        mov(state64(o_.segment_bases + 8 * backplane::gs), r10);
+        mov(state64(o_.kernel_gs_base), r9);
+        L(stub.back);
     }
 
     std::int64_t branch_target(Instruction const& at) const {
@@ -1091,6 +1357,7 @@ class Emitter : public Xbyak::CodeGenerator {
     HostFlags host_flags_{HostFlags::stale};
     bool carry_in_host_{false};  // before the instruction that is being emitted
     std::deque<AccessStub> access_stubs_;
+    std::deque<HandlerStub> handler_stubs_;
     std::deque<MissStub> miss_stubs_;
     std::deque<LinkStub> link_stubs_;
     Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, xmm_ready_;

@@ -18,17 +18,20 @@ bool is_immediate_shift(ZydisDecodedInstruction const& instruction, ZydisDecoded
     return instruction.operand_count_visible == 2 && operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
+/// By CL, of CL itself: the note of the flags looks at the count afterwards.
+bool counts_itself(ZydisDecodedOperand const* operands) {
+    return operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[0].reg.value) == ZYDIS_REGISTER_RCX;
+}
+
 void shift(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands,
            FlagProducer producer) {
     out.treatment = Treatment::copy;
     out.producer = producer;
     if (!is_immediate_shift(instruction, operands)) {
-        // By CL: the count may be 0, and then nothing changes. Only the register form is copied.
+        // By CL: the count may be 0, and then nothing changes.
         out.produces = Produces::all_if_count;
-        bool const counts_itself =
-            operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operands[0].reg.value) == ZYDIS_REGISTER_RCX;
-        if (operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY || counts_itself) out.treatment = Treatment::handler;
+        if (counts_itself(operands)) out.treatment = Treatment::handler;
         return;
     }
     unsigned const count = operands[1].imm.value.u & (operands[0].size == 64 ? 63 : 31);
@@ -38,13 +41,26 @@ void shift(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecode
 }
 
 void rotate(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
-    if (!is_immediate_shift(instruction, operands)) return;
+    if (!is_immediate_shift(instruction, operands)) {
+        if (counts_itself(operands)) return;
+        out.treatment = Treatment::copy;
+        out.produces = Produces::carry_overflow_if_count;
+        return;
+    }
     unsigned const count = operands[1].imm.value.u & (operands[0].size == 64 ? 63 : 31);
     if (count >= operands[0].size) return;
     out.treatment = Treatment::copy;
     out.produces = count == 0 ? Produces::nothing : Produces::carry_overflow;
-    // OF after a rotation by more than one is undefined: the interpreter's definition is not the host's.
-    if (count > 1) out.producer = FlagProducer::raw;
+}
+
+void double_shift(Effects& out, ZydisDecodedOperand const* operands) {
+    if (operands[0].size == 16) return;  // counts above 16 are the interpreter's
+    bool const immediate = operands[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    if (!immediate && counts_itself(operands)) return;
+    bool const nothing = immediate && (operands[2].imm.value.u & (operands[0].size == 64 ? 63 : 31)) == 0;
+    out.treatment = Treatment::copy;
+    out.producer = FlagProducer::bits;
+    out.produces = nothing ? Produces::nothing : immediate ? Produces::all : Produces::all_if_count;
 }
 
 /// What the interpreter's handlers must do: element by element, control state, flags beside a result,
@@ -312,12 +328,28 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         case ZYDIS_MNEMONIC_ROL:
         case ZYDIS_MNEMONIC_ROR:
             return rotate(out, instruction, operands);
+        case ZYDIS_MNEMONIC_SHLD:
+        case ZYDIS_MNEMONIC_SHRD:
+            return double_shift(out, operands);
+        case ZYDIS_MNEMONIC_DIV:
+        case ZYDIS_MNEMONIC_IDIV:
+            if (operands[0].size >= 32) out.treatment = Treatment::divide;
+            return;
+        case ZYDIS_MNEMONIC_CLI:
+            out.treatment = Treatment::cli;
+            return;
+        case ZYDIS_MNEMONIC_SWAPGS:
+            out.treatment = Treatment::swapgs;
+            return;
         case ZYDIS_MNEMONIC_BT:
         case ZYDIS_MNEMONIC_BTS:
         case ZYDIS_MNEMONIC_BTR:
         case ZYDIS_MNEMONIC_BTC:
             // With a register as bit offset a memory operand reaches beyond its size.
-            if (!memory || operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) copy(Produces::carry);
+            if (!memory || operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return copy(Produces::carry);
+            if (operands[0].size == 16) return;
+            out.treatment = Treatment::bit_string;
+            out.produces = Produces::carry;
             return;
         case ZYDIS_MNEMONIC_BSF:
         case ZYDIS_MNEMONIC_BSR:
@@ -351,6 +383,7 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
             out.treatment = Treatment::lea;
             return;
         case ZYDIS_MNEMONIC_PUSH:
+            if (operands[0].size == 64 && memory) out.treatment = Treatment::push_memory;
             if (operands[0].size == 64 && !memory &&
                 (operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_general(operands[0].reg.value)))
                 out.treatment = Treatment::push;

@@ -16,6 +16,11 @@ enum class Treatment : std::uint8_t {
     push,
     pop,
     leave,
+    divide,       ///< DIV, IDIV: the handler raises #DE
+    push_memory,
+    bit_string,   ///< BT and its kin with a register as offset into memory
+    cli,
+    swapgs,
     nop,
     jcc,
     jmp,
@@ -31,6 +36,7 @@ enum class Produces : std::uint8_t {
     carry_overflow,  ///< rotates
     zero,            ///< BSF, BSR
     all_if_count,    ///< shifts by CL
+    carry_overflow_if_count,  ///< rotates by CL
 };
 
 struct Effects {

@@ -39,7 +39,7 @@ struct Offsets {
     std::int32_t flags_base_carry, flags_carry, flags_overflow, flags_zero;
     std::int32_t xmm;
     std::int32_t ymm_high;
-    std::int32_t rip;
+    std::int32_t rip, rflags, cpl, gs_base, kernel_gs_base;
     std::int32_t page_address, temporary, temporary_flags, call_target, xmm_loaded, link;
     std::int32_t jumps[2];
 };

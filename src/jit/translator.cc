@@ -51,6 +51,10 @@ class JitRuntime {
         o.xmm = at(cpu.state_.xmm);
         o.ymm_high = at(cpu.state_.ymm_high);
         o.rip = at(cpu.rip_);
+        o.rflags = at(cpu.state_.rflags);
+        o.cpl = at(cpu.cpl_);
+        o.gs_base = at(cpu.state_.segments[gs].base);
+        o.kernel_gs_base = at(cpu.state_.kernel_gs_base);
         o.page_address = at(cpu.translated_.page_address);
         o.temporary = at(cpu.translated_.temporary);
         o.call_target = at(cpu.translated_.call_target);
@@ -162,10 +166,14 @@ class JitRuntime {
     }
     static TranslatorExit exit_reason(Cpu const& cpu, TranslatorExit without_other) {
         switch (cpu.leave_reason_) {
-            case Leave::fault: return TranslatorExit::fault;
-            case Leave::alone: return TranslatorExit::alone;
-            case Leave::next: return cpu.attention_ ? TranslatorExit::event : without_other;
-            default: return TranslatorExit::stopped;
+            case Leave::fault:
+                return TranslatorExit::fault;
+            case Leave::alone:
+                return TranslatorExit::alone;
+            case Leave::next:
+                return cpu.attention_ ? TranslatorExit::event : without_other;
+            default:
+                return TranslatorExit::stopped;
         }
     }
     /// Where translated code goes on after an exit whose reason may be none: the host code at rip, with everything set
@@ -188,7 +196,8 @@ class JitRuntime {
         if (Cpu::may_leave_canonical(rip, *trace)) return nullptr;
         unsigned const view = trace->code_view;
         if (cpu->tlb_ != (view == 0 ? &cpu->user_tlb_ : &cpu->supervisor_tlb_)) return nullptr;
-        if (link != nullptr && link->physical_page == trace->address >> kPageShift) translator(*cpu).make_link(*link, *trace);
+        if (link != nullptr && link->physical_page == trace->address >> kPageShift)
+            translator(*cpu).make_link(*link, *trace);
         remember(*cpu, *trace);
         cpu->state_.rflags &= ~rflags::kResume;  // as the dispatcher does
         state.link = nullptr;
@@ -520,7 +529,11 @@ Expected<std::unique_ptr<Translator>, Error> Translator::create(Cpu& cpu, std::s
 }
 
 Translator::Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes)
-    : cpu_{cpu}, arena_{arena}, arena_bytes_{bytes}, offsets_{JitRuntime::offsets(cpu)}, handler_calls_(ZYDIS_MNEMONIC_MAX_VALUE + 1) {}
+    : cpu_{cpu},
+      arena_{arena},
+      arena_bytes_{bytes},
+      offsets_{JitRuntime::offsets(cpu)},
+      handler_calls_(ZYDIS_MNEMONIC_MAX_VALUE + 1) {}
 
 Translator::~Translator() {
     cpu_.set_tier(nullptr);
@@ -557,16 +570,15 @@ bool Translator::translate(Trace& trace, CodeView view) {
     std::vector<std::uint8_t> const bytes = JitRuntime::code(cpu_, trace);
     if (bytes.empty()) return false;
     std::size_t const links_before = links_.size();
-    jit::BlockCode const made =
-        jit::make_block({.trace = trace,
-                         .view = view,
-                         .bytes = bytes,
-                         .offsets = offsets_,
-                         .thunks = thunks_,
-                         .links = links_,
-                         .sites = sites_,
-                         .handler_calls = handler_calls_.data()},
-                        arena_ + used_, kMostBlockBytes);
+    jit::BlockCode const made = jit::make_block({.trace = trace,
+                                                 .view = view,
+                                                 .bytes = bytes,
+                                                 .offsets = offsets_,
+                                                 .thunks = thunks_,
+                                                 .links = links_,
+                                                 .sites = sites_,
+                                                 .handler_calls = handler_calls_.data()},
+                                                arena_ + used_, kMostBlockBytes);
     if (made.bytes == 0) return false;
     used_ += (made.bytes + 15) & ~std::size_t{15};
     trace.code = made.entry;
@@ -589,20 +601,28 @@ void Translator::make_link(jit::Link& link, Trace const& target) {
 std::vector<Translator::HandlerCalls> Translator::handler_calls() const {
     std::vector<HandlerCalls> calls;
     for (std::size_t i = 0; i < handler_calls_.size(); ++i)
-        if (handler_calls_[i] != 0) calls.push_back({ZydisMnemonicGetString(static_cast<ZydisMnemonic>(i)), handler_calls_[i]});
+        if (handler_calls_[i] != 0)
+            calls.push_back({ZydisMnemonicGetString(static_cast<ZydisMnemonic>(i)), handler_calls_[i]});
     std::stable_sort(calls.begin(), calls.end(), [](auto const& a, auto const& b) { return a.calls > b.calls; });
     return calls;
 }
 
 std::string_view translator_exit_text(TranslatorExit exit) {
     switch (exit) {
-        case TranslatorExit::event: return "event";
-        case TranslatorExit::fault: return "fault";
-        case TranslatorExit::alone: return "alone";
-        case TranslatorExit::stopped: return "stopped";
-        case TranslatorExit::unmapped: return "unmapped";
-        case TranslatorExit::not_hot: return "not hot";
-        case TranslatorExit::quota: return "quota";
+        case TranslatorExit::event:
+            return "event";
+        case TranslatorExit::fault:
+            return "fault";
+        case TranslatorExit::alone:
+            return "alone";
+        case TranslatorExit::stopped:
+            return "stopped";
+        case TranslatorExit::unmapped:
+            return "unmapped";
+        case TranslatorExit::not_hot:
+            return "not hot";
+        case TranslatorExit::quota:
+            return "quota";
     }
     return "";
 }
