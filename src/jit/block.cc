@@ -69,11 +69,15 @@ class Emitter : public Xbyak::CodeGenerator {
         if (!decode_all()) return {nullptr, nullptr, 0};
         std::uint8_t* const entry = const_cast<std::uint8_t*>(getCurr());
         emit_entry();
-        for (index_ = 0; index_ < instructions_.size() && !ended_; ++index_) emit(instructions_[index_]);
+        for (index_ = 0; index_ < instructions_.size() && !ended_; ++index_) {
+            if (request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
+            emit(instructions_[index_]);
+        }
         if (!ended_) {
             flush_pending();
             exit_direct(page_offset_ + request_.trace.bytes);
         }
+        if (request_.marks != nullptr) request_.marks->stubs = getSize();
         std::uint8_t const* const exit = emit_stubs();
         ready();
         if (Xbyak::GetError() != 0) {

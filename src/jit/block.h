@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <span>
+#include <vector>
 
 #include "cpu/op.h"
 #include "cpu/tier.h"
@@ -30,6 +31,12 @@ struct Thunks {
     std::uint8_t const* exit_alone;  ///< R10 = Op: the interpreter is to run that instruction alone
 };
 
+/// Where the parts of a block's code begin, in bytes from its entry.
+struct BlockMarks {
+    std::vector<std::size_t> instructions;  ///< of the guest, in order; before the first comes the entry
+    std::size_t stubs;                      ///< exits, and what rarely happens
+};
+
 struct BlockRequest {
     Trace& trace;
     CodeView view;
@@ -39,6 +46,7 @@ struct BlockRequest {
     std::deque<Link>& links;         ///< new ones are appended; addresses stay
     std::deque<HandlerSite>& sites;  ///< likewise
     std::uint64_t* handler_calls;    ///< by mnemonic (ZydisMnemonic)
+    BlockMarks* marks{nullptr};      ///< filled in, for tests
 };
 
 struct BlockCode {
