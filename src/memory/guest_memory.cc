@@ -54,7 +54,14 @@ void GuestMemory::wrote(GuestPhys start, std::uint64_t bytes) {
     }
 }
 
+// What lies in one page, as descriptors and indices do, needs one look at the map.
 bool GuestMemory::read(GuestPhys start, ByteSpan into) const {
+    if (!into.empty() && into.size() <= kPageBytes - start.page_offset()) {
+        PageEntry const entry = map_.lookup(page_of(start));
+        if (entry.access < Access::read) return false;
+        std::memcpy(into.data(), pool_.host(entry.frame) + start.page_offset(), into.size());
+        return true;
+    }
     while (!into.empty()) {
         ConstByteSpan const source = readable(start, into.size());
         if (source.empty()) return false;
@@ -66,6 +73,14 @@ bool GuestMemory::read(GuestPhys start, ByteSpan into) const {
 }
 
 bool GuestMemory::write(GuestPhys start, ConstByteSpan from) {
+    if (!from.empty() && from.size() <= kPageBytes - start.page_offset()) {
+        (void)map_.resolve_write(page_of(start));
+        PageEntry const entry = map_.lookup(page_of(start));
+        if (entry.access < Access::read_write) return false;
+        std::memcpy(pool_.host(entry.frame) + start.page_offset(), from.data(), from.size());
+        if (entry.has_code) map_.report_code_write(start, from.size());
+        return true;
+    }
     while (!from.empty()) {
         ByteSpan const target = writable(start, from.size());
         if (target.empty()) return false;
