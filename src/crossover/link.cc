@@ -17,12 +17,6 @@ namespace {
 /// In the delivery order, what is no machine comes after all machines.
 constexpr MachineId kNoMachine{0xFFFF};
 
-std::uint64_t sum(std::vector<PortReport> const& ports, std::uint64_t PortReport::*count) {
-    std::uint64_t total = 0;
-    for (PortReport const& port : ports) total += port.*count;
-    return total;
-}
-
 }  // namespace
 
 PortIndex Link::attach(MachineId machine, FramePort& port, std::string name, PortOptions options) {
@@ -149,10 +143,15 @@ void Link::begin_barrier(Ticks barrier) {
         each.budget = kCopiesPerBarrier;
         complete(each, barrier);
     });
-    for_each_sender([&](Port& each) { look_at_head(each, barrier); });
+    ready_.clear();
+    for_each_sender([&](Port& each) {
+        look_at_head(each, barrier);
+        if (each.ready) ready_.push_back(&each);
+    });
 }
 
 void Link::end_barrier(Ticks barrier) {
+    looked_at_ = {};
     next_deadline_ = Ticks::never();
     for_each_sender([&](Port const& each) {
         next_deadline_ = std::min(next_deadline_, each.next_visit);
@@ -181,6 +180,7 @@ void Link::look_at_head(Port& sender, Ticks barrier) {
     sender.next_visit = Ticks::never();
     if (carrier_ == Carrier::down) return;
     Frame const* const frame = sender.device->front();
+    looked_at_ = {&sender, frame};
     if (sender.mapping.holds_head() && (frame == nullptr || !sender.mapping.is_head(*frame))) withdraw(sender);
     if (frame == nullptr) return;
     if (!sender.unread.empty() && sender.unread.size() + ports_.size() > kMostUnread) return;  // its deadline calls
@@ -196,18 +196,19 @@ FramePlan const& Link::plan_of(Port& sender, Frame const& frame) {
     return sender.planned->plan;
 }
 
-/// The port whose head is next in the delivery order, or null. The position in the ring needs no comparison.
+/// The port whose head is next in the delivery order, or null. The position in the ring needs no comparison. A port
+/// that is not ready does not become so before the next barrier.
 Link::Port* Link::earliest() {
-    Port* first = nullptr;
-    auto const key = [](Port const& port) { return std::tuple{port.sent, port.machine, port.index, port.source}; };
-    for_each_sender([&](Port& each) {
-        if (each.ready && (first == nullptr || key(each) < key(*first))) first = &each;
-    });
-    return first;
+    std::erase_if(ready_, [](Port const* each) { return !each->ready; });
+    auto const key = [](Port const* port) { return std::tuple{port->sent, port->machine, port->index, port->source}; };
+    auto const first = std::ranges::min_element(ready_, {}, key);
+    return first == ready_.end() ? nullptr : *first;
 }
 
 void Link::serve(Port& sender, Ticks barrier) {
-    Frame const* const frame = sender.device->front();
+    // What was looked at last is still as it was: no device has been called since.
+    auto const [latest, head] = std::exchange(looked_at_, {});
+    Frame const* const frame = latest == &sender ? head : sender.device->front();
     if (frame == nullptr) return look_at_head(sender, barrier);
     if (sender.mapping.holds_head()) {
         sender.mapping.resume(*frame);
@@ -299,11 +300,9 @@ void Link::open(Port& sender, Frame const& frame, Destination to, Ticks barrier)
 }
 
 void Link::add_receivers(Port& sender, Destination to) {
+    if (to.kind != Destination::Kind::group) return sender.missing.push_back({to.port});
     for (Port const& each : ports_) {
-        bool const is_meant = to.kind == Destination::Kind::group
-                                  ? each.index != sender.index && may_reach(sender, each)
-                                  : each.index == to.port;
-        if (is_meant) sender.missing.push_back({each.index});
+        if (each.index != sender.index && may_reach(sender, each)) sender.missing.push_back({each.index});
     }
 }
 
@@ -339,10 +338,10 @@ void Link::count_detection(Port const& sender, Destination to) {
 void Link::note_remaps(Port const& sender) {
     if (sender.source != Source::ring) return;
     PortReport& of_port = report_of(sender.index);
+    report_.remaps_to_uplink += sender.mapping.remaps_to_uplink() - of_port.remaps_to_uplink;
+    report_.remaps_to_peer += sender.mapping.remaps_to_peer() - of_port.remaps_to_peer;
     of_port.remaps_to_uplink = sender.mapping.remaps_to_uplink();
     of_port.remaps_to_peer = sender.mapping.remaps_to_peer();
-    report_.remaps_to_uplink = sum(report_.ports, &PortReport::remaps_to_uplink);
-    report_.remaps_to_peer = sum(report_.ports, &PortReport::remaps_to_peer);
 }
 
 /// Copies the frame, for once not into a guest.

@@ -224,6 +224,13 @@ class Link final : private FramePortObserver {
     std::vector<std::string> groups_;  // a group's number is its place here, from 1
     std::size_t next_carrier_change_{0};
     std::vector<FrameRecorder*> recorders_;
+    // Of the running deliver() only: the senders whose head may be served, and the head that was gathered last.
+    struct LookedAt {
+        Port const* sender{nullptr};
+        Frame const* head{nullptr};
+    };
+    std::vector<Port*> ready_;
+    LookedAt looked_at_;
     // Set from the machines' threads while they run, read at the barrier, which orders them: relaxed is enough.
     std::atomic<bool> changed_{false};
     bool has_leftover_{false};
