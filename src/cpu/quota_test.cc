@@ -173,6 +173,24 @@ TEST(Quota, EachOneEndsInTheSameState) {
     }
 }
 
+/// IRET sets RF for the instruction that follows, which the next run has still to execute.
+TEST(Quota, EndsBehindAnIretWithRfStillSet) {
+    TestMachine machine;
+    machine.put(kUserCode,
+                "4889e1 8cd0 50 51 9c"    // loop: mov rcx, rsp; mov eax, ss; push rax; push rcx; pushfq
+                "810c2400000100 8cc8 50"  // or dword [rsp], RF; mov eax, cs; push rax
+                "488d0503000000 50 48cf"  // lea rax, [next]; push rax; iretq
+                "90 ebe1");               // next: nop; jmp loop
+    machine.start_user();
+    for (unsigned round = 0; round < 40; ++round) {
+        ASSERT_EQ(machine.cpu.run(11).executed, 11u);
+        ASSERT_EQ(machine.cpu.state().rip, kUserCode + 28) << round;
+        EXPECT_EQ(machine.cpu.state().rflags & rflags::kResume, rflags::kResume) << round;
+        ASSERT_EQ(machine.cpu.run(2).executed, 2u);
+        EXPECT_EQ(machine.cpu.state().rflags & rflags::kResume, 0u) << round;
+    }
+}
+
 TEST(Quota, IsUsedUpToTheLastInstruction) {
     TestMachine machine;
     machine.put(kCode, "90 90 90 90 90 90 90 90 ebf6");  // eight nops in a loop

@@ -210,7 +210,9 @@ class JitRuntime {
         unsigned const view = cpu->tlb_ == &cpu->user_tlb_ ? 0 : 1;
         bool const known_view = view == 0 || cpu->tlb_ == &cpu->supervisor_tlb_;
         JumpEntry const& entry = state.jumps[view][TranslatedState::jump_index(rip)];
-        bool const ready = !cpu->attention_ && cpu->leave_reason_ == Leave::next && cpu->mode_ == CodeMode::bits64;
+        // At the quota's end the instruction at rip is not executed yet, and RF is still its.
+        bool const ready = !cpu->attention_ && cpu->leave_reason_ == Leave::next && cpu->mode_ == CodeMode::bits64 &&
+                           cpu->remaining_ != 0;
         if (!ready || !known_view || entry.rip != rip || entry.code == nullptr) return next_code(cpu, nullptr);
         state.page_address = rip & ~kPageMask;
         cpu->state_.rflags &= ~rflags::kResume;
