@@ -27,23 +27,10 @@ std::uint32_t directory_pages(std::uint32_t peer_count) {
 
 }  // namespace
 
-// --- registers --------------------------------------------------------------------------------------------------
-
-// A register is a dword; other accesses read ones and write nothing.
-std::uint64_t Registers::read(std::uint64_t offset, Width width) {
-    if (width != Width::dword || offset % 4 != 0) return ones(width);
-    return owner->read_register(offset);
-}
-
-void Registers::write(std::uint64_t offset, Width width, std::uint64_t value) {
-    if (width != Width::dword || offset % 4 != 0) return;
-    owner->write_register(offset, static_cast<std::uint32_t>(value));
-}
-
 std::uint64_t QueueDevice::own_frames(std::uint32_t peer_count) { return kRingPages + directory_pages(peer_count); }
 
 QueueDevice::QueueDevice(QueueDeviceSettings const& settings, FramePool& pool, MachineClock& clock, FrameNumber frames)
-    : Behind{settings.page_count},
+    : PciWindowParts{"queue registers", settings.page_count, 1},
       PciFunction{
           settings.name, kIdentity,
           [this] {

@@ -17,41 +17,12 @@
 #include "bus/bus.h"
 #include "clock/machine_clock.h"
 #include "device/pci/function.h"
-#include "device/pci/msix_table.h"
+#include "device/pci/window_parts.h"
 #include "device/queue/layout.h"
 #include "device/queue_port.h"
 #include "memory/frame_pool.h"
 
 namespace backplane {
-
-namespace queue {
-
-class RegisterOwner {
-  public:
-    virtual ~RegisterOwner() = default;
-    [[nodiscard]] virtual std::uint32_t read_register(std::uint64_t offset) = 0;
-    virtual void write_register(std::uint64_t offset, std::uint32_t value) = 0;
-};
-
-class Registers final : public RegisterBank {
-  public:
-    [[nodiscard]] std::string_view name() const override { return "queue registers"; }
-    [[nodiscard]] std::uint64_t read(std::uint64_t offset, Width width) override;
-    void write(std::uint64_t offset, Width width, std::uint64_t value) override;
-    RegisterOwner* owner{nullptr};
-};
-
-/// What is behind the BARs; made before the PCI function that refers to it.
-class Behind {
-  protected:
-    explicit Behind(std::uint64_t page_count) : window_{page_count} {}
-
-    Registers registers_;
-    PageWindow window_;
-    MsixTable message_table_{1};
-};
-
-}  // namespace queue
 
 struct QueueDeviceSettings {
     std::string name{"queue"};
@@ -60,7 +31,7 @@ struct QueueDeviceSettings {
     std::uint32_t transfer{0};       ///< what the transfer register reads
 };
 
-class QueueDevice final : private queue::Behind, private queue::RegisterOwner, public PciFunction, public QueuePort {
+class QueueDevice final : private PciWindowParts, private DwordRegisters::Owner, public PciFunction, public QueuePort {
   public:
     /// Frames of the pool that a device takes for itself; those of messages are not among them.
     [[nodiscard]] static std::uint64_t own_frames(std::uint32_t peer_count);

@@ -35,19 +35,8 @@ std::array<std::byte, kCapabilityBytes - 2> capability(Layout const& layout) {
 
 }  // namespace
 
-// A register is a dword; other accesses read ones and write nothing.
-std::uint64_t Registers::read(std::uint64_t offset, Width width) {
-    if (width != Width::dword || offset % 4 != 0) return ones(width);
-    return owner->read_register(offset);
-}
-
-void Registers::write(std::uint64_t offset, Width width, std::uint64_t value) {
-    if (width != Width::dword || offset % 4 != 0) return;
-    owner->write_register(offset, static_cast<std::uint32_t>(value));
-}
-
 WindowDevice::WindowDevice(WindowDeviceSettings const& settings, Bus& bus, MachineClock& clock)
-    : Behind{settings.layout.bar_pages(), settings.vectors},
+    : PciWindowParts{"window registers", settings.layout.bar_pages(), settings.vectors},
       PciFunction{
           settings.name, kIdentity,
           [this] {

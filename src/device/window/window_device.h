@@ -17,40 +17,11 @@
 #include "bus/bus.h"
 #include "clock/machine_clock.h"
 #include "device/pci/function.h"
-#include "device/pci/msix_table.h"
+#include "device/pci/window_parts.h"
 #include "device/window/layout.h"
 #include "device/window_port.h"
 
 namespace backplane {
-
-namespace window {
-
-class RegisterOwner {
-  public:
-    virtual ~RegisterOwner() = default;
-    [[nodiscard]] virtual std::uint32_t read_register(std::uint64_t offset) = 0;
-    virtual void write_register(std::uint64_t offset, std::uint32_t value) = 0;
-};
-
-class Registers final : public RegisterBank {
-  public:
-    [[nodiscard]] std::string_view name() const override { return "window registers"; }
-    [[nodiscard]] std::uint64_t read(std::uint64_t offset, Width width) override;
-    void write(std::uint64_t offset, Width width, std::uint64_t value) override;
-    RegisterOwner* owner{nullptr};
-};
-
-/// What is behind the BARs; made before the PCI function that refers to it.
-class Behind {
-  protected:
-    Behind(std::uint64_t page_count, unsigned vectors) : window_{page_count}, message_table_{vectors} {}
-
-    Registers registers_;
-    PageWindow window_;
-    MsixTable message_table_;
-};
-
-}  // namespace window
 
 struct WindowDeviceSettings {
     std::string name{"window"};
@@ -59,8 +30,8 @@ struct WindowDeviceSettings {
     unsigned vectors{1};        ///< 1 to 32
 };
 
-class WindowDevice final : private window::Behind,
-                           private window::RegisterOwner,
+class WindowDevice final : private PciWindowParts,
+                           private DwordRegisters::Owner,
                            private BusObserver,
                            private TranslationObserver,
                            public PciFunction,
