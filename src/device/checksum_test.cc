@@ -49,7 +49,7 @@ TEST(FrameCheck, StandardCheckValueInAnyPieces) {
 }
 
 TEST(FrameCheck, ManyBytesAtATimeEqualOneAtATime) {
-    for (std::size_t bytes : {8, 63, 64, 65, 127, 128, 192, 1000, 1514, 9018}) {
+    for (std::size_t bytes : {14, 63, 64, 65, 127, 128, 192, 1000, 1514, 9018}) {
         std::vector<std::uint8_t> const frame = make_frame(bytes);
         FrameCheck fast;
         fast.add(std::as_bytes(std::span{frame}.first(3)));
