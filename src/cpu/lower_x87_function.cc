@@ -61,10 +61,14 @@ void adopt(HostX87& host, X87Register& where, x87::Rounded const& own) {
     host.status = static_cast<std::uint16_t>(status | (unmasked ? x87::kSummary | x87::kBusy : 0));
     if (!is_refused) where = own.value;
 }
-void own_f2xm1(HostX87& host) {
-    auto const own = x87::power_of_two_less_one(host.st0, host.control);
-    own ? adopt(host, host.st0, *own) : f2xm1(host);
+/// ST(0) = our own result, if there is one.
+void answer(HostX87& host, std::optional<x87::Rounded> const& own, Run otherwise) {
+    own ? adopt(host, host.st0, *own) : otherwise(host);
 }
+void own_f2xm1(HostX87& host) { answer(host, x87::power_of_two_less_one(host.st0, host.control), f2xm1); }
+void own_fpatan(HostX87& host) { answer(host, x87::arctangent(host.st0, host.st1, host.control), fpatan); }
+void own_fyl2x(HostX87& host) { answer(host, x87::y_log2_x(host.st0, host.st1, host.control), fyl2x); }
+void own_fyl2xp1(HostX87& host) { answer(host, x87::y_log2_x_plus_one(host.st0, host.st1, host.control), fyl2xp1); }
 void own_fsin(HostX87& host) {
     auto const own = x87::sine_cosine(host.st0, host.control);
     own ? adopt(host, host.st0, own->first) : fsin(host);
@@ -87,19 +91,6 @@ void own_fptan(HostX87& host) {
     adopt(host, host.st1, *own);
     if (!host.refused()) host.st0 = {std::uint64_t{1} << 63, 0x3fff};
 }
-void own_fpatan(HostX87& host) {
-    auto const own = x87::arctangent(host.st0, host.st1, host.control);
-    own ? adopt(host, host.st0, *own) : fpatan(host);
-}
-void own_fyl2x(HostX87& host) {
-    auto const own = x87::y_log2_x(host.st0, host.st1, host.control);
-    own ? adopt(host, host.st0, *own) : fyl2x(host);
-}
-void own_fyl2xp1(HostX87& host) {
-    auto const own = x87::y_log2_x_plus_one(host.st0, host.st1, host.control);
-    own ? adopt(host, host.st0, *own) : fyl2xp1(host);
-}
-
 void apply_unary(X87State& state, Run run, std::uint16_t conditions) {
     if (is_empty(state, 0)) {
         clear_conditions(state, conditions & x87::kC2);

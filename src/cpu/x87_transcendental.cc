@@ -70,14 +70,20 @@ Quad value_of(Number const& x) { return x.signed_significand() * power_of_two(x.
 /// A number so small that only the first term of a series counts.
 bool is_tiny(Number const& x) { return x.exponent < -70; }
 
-/// value * 2^scale, rounded once to 64 bits with the range of the x87 ([SDM1] 4.9, 8.5.4, 8.5.5). `value` is not zero.
+/// value * 2^scale, whatever its exponent.
+struct Scaled {
+    Quad value;
+    int scale{0};
+};
+
+/// Rounded once to 64 bits with the range of the x87 ([SDM1] 4.9, 8.5.4, 8.5.5). The value is not zero.
 /// \param is_exact  false: it cannot be exact, though its 113 bits may look so
-Rounded rounded(Quad value, int scale, std::uint16_t control, bool is_exact = false) {
+Rounded rounded(Scaled const& exact, std::uint16_t control, bool is_exact = false) {
     constexpr int kUnmaskedBias = 24576;
     std::uint64_t bits[2];
-    std::memcpy(bits, &value, sizeof bits);
+    std::memcpy(bits, &exact.value, sizeof bits);
     auto const sign = static_cast<std::uint16_t>(bits[1] >> 48 & kSign);
-    int exponent = static_cast<int>(bits[1] >> 48 & kExponent) + scale;
+    int exponent = static_cast<int>(bits[1] >> 48 & kExponent) + exact.scale;
     constexpr std::uint64_t kFractionHigh = (std::uint64_t{1} << 48) - 1;
     Uint128 const whole = static_cast<Uint128>(bits[1] & kFractionHigh) << 64 | bits[0] | static_cast<Uint128>(1) << 112;
     std::uint16_t status = 0;
@@ -162,25 +168,19 @@ Quad atan_of(Quad z) {
 
 // --- the functions; the parts that compute are not inlined, so that they stay between two writes of MXCSR -----------
 
-struct Scaled {
-    Quad value;
-    int scale{0};  // the result is value * 2^scale
-};
-
 [[gnu::noinline]] Scaled compute_power(Number const& x) {
     if (is_tiny(x)) return {x.signed_significand() * ln2(), x.exponent};
     return {exp_less_one(value_of(x) * ln2())};
 }
 
-/// log2(x), x > 0.
-Quad log_of(Number const& x) {
-    constexpr std::uint64_t kSquareRootOfTwo = 0xb504'f333'f9de'6484;
-    bool const is_upper = x.significand > kSquareRootOfTwo;
-    Quad const m = is_upper ? x.magnitude() / 2 : x.magnitude();
-    return x.exponent + (is_upper ? 1 : 0) + twice_atanh((m - 1) / (m + 1)) * log2_e();
+/// log2(m * 2^exponent), 1 <= m < 2.
+Quad log2_of(Quad m, int exponent) {
+    bool const is_upper = m > quad_of(0x3fff'6a09'e667'f3bc, 0xc908'0000'0000'0000);  // sqrt(2)
+    if (is_upper) m /= 2, ++exponent;
+    return exponent + twice_atanh((m - 1) / (m + 1)) * log2_e();
 }
 [[gnu::noinline]] Scaled compute_log(Number const& x, Number const& y) {
-    return {y.signed_significand() * log_of(x), y.exponent};
+    return {y.signed_significand() * log2_of(x.magnitude(), x.exponent), y.exponent};
 }
 /// The range of FYL2XP1: 1 - sqrt(1/2) on both sides.
 bool is_near_zero(Number const& x) {
@@ -188,18 +188,14 @@ bool is_near_zero(Number const& x) {
 }
 [[gnu::noinline]] Scaled compute_log_plus_one(Number const& x, Number const& y) {
     if (is_tiny(x)) return {y.signed_significand() * x.signed_significand() * log2_e(), x.exponent + y.exponent};
-    if (x.exponent > 120) return {y.signed_significand() * log_of(x), y.exponent};  // the 1 is lost
+    if (x.exponent > 120) return compute_log(x, y);  // the 1 is lost
     Quad const value = value_of(x);
     if (is_near_zero(x)) return {y.signed_significand() * (twice_atanh(value / (2 + value)) * log2_e()), y.exponent};
     Quad const sum = 1 + value;
     std::uint64_t bits[2];
     std::memcpy(bits, &sum, sizeof bits);
     int const exponent = static_cast<int>(bits[1] >> 48) - kBias;
-    Quad const m = sum / power_of_two(exponent);
-    bool const is_upper = m > Quad(1.4142);
-    Quad const reduced = is_upper ? m / 2 : m;
-    Quad const log = exponent + (is_upper ? 1 : 0) + twice_atanh((reduced - 1) / (reduced + 1)) * log2_e();
-    return {y.signed_significand() * log, y.exponent};
+    return {y.signed_significand() * log2_of(sum / power_of_two(exponent), exponent), y.exponent};
 }
 /// The angle of (x, y).
 [[gnu::noinline]] Scaled compute_arctangent(Number const& x, Number const& y) {
@@ -275,8 +271,7 @@ std::optional<Rounded> power_of_two_less_one(X87Register const& register_x, std:
     if (is_one && x->negative) return Rounded{{kIntegerBit, kSign | (kBias - 1)}, kPrecision};
     if (x->exponent >= 0) return Rounded{register_x, kPrecision};
     QuietMxcsr const quiet;
-    auto const [value, scale] = compute_power(*x);
-    return with_operands(rounded(value, scale, control), x->denormal);
+    return with_operands(rounded(compute_power(*x), control), x->denormal);
 }
 std::optional<Rounded> y_log2_x(X87Register const& register_x, X87Register const& register_y, std::uint16_t control) {
     auto const x = number_of(register_x), y = number_of(register_y);
@@ -284,8 +279,7 @@ std::optional<Rounded> y_log2_x(X87Register const& register_x, X87Register const
     bool const is_power_of_two = x->significand == kIntegerBit;  // whose logarithm is exact, and so may the product be
     if (is_power_of_two && x->exponent == 0) return {};
     QuietMxcsr const quiet;
-    auto const [value, scale] = compute_log(*x, *y);
-    return with_operands(rounded(value, scale, control, is_power_of_two), x->denormal || y->denormal);
+    return with_operands(rounded(compute_log(*x, *y), control, is_power_of_two), x->denormal || y->denormal);
 }
 std::optional<Rounded> y_log2_x_plus_one(X87Register const& register_x, X87Register const& register_y, std::uint16_t control) {
     auto const x = number_of(register_x), y = number_of(register_y);
@@ -293,30 +287,27 @@ std::optional<Rounded> y_log2_x_plus_one(X87Register const& register_x, X87Regis
     bool const denormal = x->denormal || y->denormal;
     if (x->negative && x->exponent >= 0) return with_operands({register_x, kPrecision}, denormal);
     QuietMxcsr const quiet;
-    auto const [value, scale] = compute_log_plus_one(*x, *y);
-    return with_operands(rounded(value, scale, control), denormal);
+    return with_operands(rounded(compute_log_plus_one(*x, *y), control), denormal);
 }
 std::optional<Rounded> arctangent(X87Register const& register_x, X87Register const& register_y, std::uint16_t control) {
     auto const x = number_of(register_x), y = number_of(register_y);
     if (!x || !y) return {};
     QuietMxcsr const quiet;
-    auto const [value, scale] = compute_arctangent(*x, *y);
-    return with_operands(rounded(value, scale, control), x->denormal || y->denormal);
+    return with_operands(rounded(compute_arctangent(*x, *y), control), x->denormal || y->denormal);
 }
 std::optional<TwoRounded> sine_cosine(X87Register const& register_x, std::uint16_t control) {
     auto const x = angle_of(register_x);
     if (!x) return {};
     QuietMxcsr const quiet;
     auto const [sine, cosine] = compute_sine_cosine(*x);
-    return TwoRounded{with_operands(rounded(sine.value, sine.scale, control), x->denormal),
-                      with_operands(rounded(cosine.value, cosine.scale, control), x->denormal)};
+    return TwoRounded{with_operands(rounded(sine, control), x->denormal),
+                      with_operands(rounded(cosine, control), x->denormal)};
 }
 std::optional<Rounded> tangent(X87Register const& register_x, std::uint16_t control) {
     auto const x = angle_of(register_x);
     if (!x) return {};
     QuietMxcsr const quiet;
-    auto const [value, scale] = compute_tangent(*x);
-    return with_operands(rounded(value, scale, control), x->denormal);
+    return with_operands(rounded(compute_tangent(*x), control), x->denormal);
 }
 
 }  // namespace backplane::x87

@@ -27,6 +27,7 @@ bool may_keep_progress(Instruction const& instruction) {
 std::vector<std::string> FaultInjector::run(Program const& program, Case const& from) {
     lines_.clear();
     stops_.clear();
+    expected_.before = from.before;
     under_test_.refuse_access({});
     under_test_.run(from, undisturbed_);
     // Their number differs between runs: some are given up first and made by the instruction alone after that.
@@ -44,9 +45,9 @@ std::vector<std::string> FaultInjector::run(Program const& program, Case const& 
         auto const* const step = program.step_at(stop.rip);
         if (granted || (step != nullptr && is_enter(step->instruction))) continue;
         reference_.run(from, expected_.native, completed);
-        compare_before(program, from, stop);
+        compare_before(program, stop, step != nullptr && may_keep_progress(step->instruction));
         under_test_.resume(ended_);
-        compare_after(program, from);
+        compare_after(program);
         if (!lines_.empty())
             lines_.insert(lines_.begin(), "with a fault at access " + std::to_string(i));
     }
@@ -63,18 +64,13 @@ bool FaultInjector::was_granted(Access const& access, std::uint64_t rip) const {
     });
 }
 
-void FaultInjector::compare_before(Program const& program, Case const& from, Stop const& stop) {
-    auto const* const step = program.step_at(stop.rip);
-    bool const keeps_progress = step != nullptr && may_keep_progress(step->instruction);
-    expected_.before = from.before;
-    auto& outcome = expected_.native.outcome;
+void FaultInjector::compare_before(Program const& program, Stop const& stop, bool keeps_progress) {
     std::uint32_t const error = page_fault::kUser | (stop.access.kind == AccessKind::write ? page_fault::kWrite : 0);
-    outcome = {static_cast<std::uint32_t>(ExceptionVector::page_fault), error, stop.access.address};
+    expected_.native.outcome = {static_cast<std::uint32_t>(ExceptionVector::page_fault), error, stop.access.address};
     if (!keeps_progress) add("stopped", differences(program, expected_, stopped_));
 }
 
-void FaultInjector::compare_after(Program const& program, Case const& from) {
-    expected_.before = from.before;
+void FaultInjector::compare_after(Program const& program) {
     expected_.native = undisturbed_;
     add("resumed", differences(program, expected_, ended_));
 }

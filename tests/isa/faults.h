@@ -29,15 +29,15 @@ class FaultInjector {
         Access access;
     };
     [[nodiscard]] bool was_granted(Access const& access, std::uint64_t rip) const;
-    void compare_before(Program const& program, Case const& from, Stop const& stop);
-    void compare_after(Program const& program, Case const& from);
+    void compare_before(Program const& program, Stop const& stop, bool keeps_progress);
+    void compare_after(Program const& program);
     void add(std::string const& what, std::vector<std::string> const& lines);
 
     Interpreted& under_test_;
     Interpreted& reference_;
     std::uint64_t injected_{0};
     std::vector<Stop> stops_;  // so far, of this case
-    Case expected_{};
+    Case expected_{};  // its native half is what the other is compared with
     Result undisturbed_{}, stopped_{}, ended_{};
     std::vector<std::string> lines_;
 };
