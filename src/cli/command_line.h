@@ -28,6 +28,7 @@ struct RunOptions {
     std::optional<unsigned> threads;                  ///< instead of the rack file's
     bool verify{false};                               ///< run the interpreter beside the translator and compare
     RackOptions::Traces traces;
+    CodeRecords code;
 };
 
 struct RunCommand {

@@ -161,6 +161,7 @@ ExitCode execute(RunCommand const& command) {
     if (command.options.tier) file->tier = *command.options.tier;
     if (command.options.processor) file->processor = *command.options.processor;
     options.traces = command.options.traces;
+    options.code = command.options.code;
     options.threads = command.options.threads.value_or(file->threads.value_or(1));
     options.control = control_socket(*file);
     auto const rack = Rack::create(*file, std::move(options));
@@ -214,6 +215,7 @@ ExitCode execute(BootCommand const& command) {
     if (command.options.tier) file.tier = *command.options.tier;
     if (command.options.processor) file.processor = *command.options.processor;
     options.traces = command.options.traces;
+    options.code = command.options.code;
     auto const rack = Rack::create(file, std::move(options));
     if (!rack) return refuse(rack.error());
     say_if_processor_is_smaller(**rack);

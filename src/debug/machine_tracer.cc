@@ -1,6 +1,5 @@
 #include "debug/machine_tracer.h"
 
-#include <Zydis/Zydis.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,42 +26,8 @@ unsigned bits_of(CodeMode mode) {
 
 }  // namespace
 
-class MachineTracer::Disassembler {
-  public:
-    Disassembler() { ZydisFormatterInit(&formatter_, ZYDIS_FORMATTER_STYLE_INTEL); }
-
-    [[nodiscard]] std::string text(ConstByteSpan bytes, CodeMode mode, std::uint64_t address) const {
-        ZydisDecoder decoder;
-        switch (mode) {
-            case CodeMode::bits16:
-                ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
-                break;
-            case CodeMode::bits32:
-            case CodeMode::bits32_bounded:
-                ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
-                break;
-            case CodeMode::bits64:
-                ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-                break;
-        }
-        ZydisDecodedInstruction instruction;
-        std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
-        std::array<char, 128> text{};
-        if (!ZYAN_SUCCESS(
-                ZydisDecoderDecodeFull(&decoder, bytes.data(), bytes.size(), &instruction, operands.data())) ||
-            !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter_, &instruction, operands.data(),
-                                                          instruction.operand_count_visible, text.data(), text.size(),
-                                                          address, nullptr)))
-            return "?";
-        return text.data();
-    }
-
-  private:
-    ZydisFormatter formatter_;
-};
-
 MachineTracer::MachineTracer(Machine& machine, BoundedFile* instructions, BoundedFile* exits)
-    : machine_{machine}, instructions_{instructions}, exits_{exits}, disassembler_{std::make_unique<Disassembler>()} {
+    : machine_{machine}, instructions_{instructions}, exits_{exits} {
     if (instructions_ != nullptr) {
         // An engine that cannot report instructions leaves the file empty; the one there is can.
         for (unsigned cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
@@ -94,10 +59,9 @@ bool MachineTracer::write_instruction(RetiredInstruction const& instruction) {
             peek(machine_.memory(), GuestPhys{instruction.second_page}, ByteSpan{bytes}.subspan(here, length - here));
     std::string line = fmt::format("{} {} {} {} {:016x}", machine_.name(), instruction.number,
                                    bits_of(instruction.mode), instruction.privilege, instruction.linear);
-    for (std::byte const byte : ConstByteSpan{bytes}.first(got))
-        fmt::format_to(std::back_inserter(line), " {:02x}", std::to_integer<unsigned>(byte));
+    if (got != 0) line += ' ' + hex_bytes(ConstByteSpan{bytes}.first(got));
     line += "  ";
-    line += disassembler_->text(ConstByteSpan{bytes}.first(got), instruction.mode, instruction.linear);
+    line += disassembler_.text(ConstByteSpan{bytes}.first(got), instruction.mode, instruction.linear);
     line += '\n';
     return instructions_->append(line);
 }

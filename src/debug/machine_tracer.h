@@ -18,8 +18,7 @@
 //           virtual time in nanoseconds
 #pragma once
 
-#include <memory>
-
+#include "debug/disassembler.h"
 #include "host/bounded_file.h"
 #include "machine/machine.h"
 
@@ -35,7 +34,6 @@ class MachineTracer final : private BusObserver, private MachineObserver {
     ~MachineTracer() override;
 
   private:
-    class Disassembler;
     [[nodiscard]] bool write_instruction(RetiredInstruction const& instruction);
     void accessed(BusAccess const& access) override;
     void executed(unsigned cpu, Ticks begin, VirtualizationEvent const& event) override;
@@ -43,7 +41,7 @@ class MachineTracer final : private BusObserver, private MachineObserver {
     Machine& machine_;
     BoundedFile* instructions_;
     BoundedFile* exits_;
-    std::unique_ptr<Disassembler> disassembler_;
+    Disassembler disassembler_;
 };
 
 }  // namespace backplane

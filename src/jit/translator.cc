@@ -226,6 +226,7 @@ class JitRuntime {
         state.page_address = cpu.rip_ & ~kPageMask;
     }
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
+    static std::uint64_t rip(Cpu const& cpu) { return cpu.rip_; }
     /// A copy of the trace's guest code, which may lie in two pages. Empty: a part is no RAM.
     static std::vector<std::uint8_t> code(Cpu& cpu, Trace const& trace) {
         std::vector<std::uint8_t> bytes(trace.bytes);
@@ -544,20 +545,24 @@ Translator::~Translator() {
 
 void Translator::make_thunks() {
     ThunkMaker maker{arena_, kThunkRoom, offsets_};
-    auto const enter = maker.make_enter();
-    auto const leave = maker.make_return();
-    thunks_.exit_rip = maker.make_exit(leave, false);
-    thunks_.exit_dispatch = maker.make_exit_dispatch(leave);
-    thunks_.exit_link = maker.make_exit(leave, true);
-    thunks_.slow_read = maker.make_slow(&JitRuntime::resolve_read, leave);
-    thunks_.slow_write = maker.make_slow(&JitRuntime::resolve_write, leave);
-    thunks_.call_handler = maker.make_call_handler(leave);
-    thunks_.last_handler = maker.make_last(&JitRuntime::run_last, leave);
-    thunks_.exit_alone = maker.make_last(&JitRuntime::exit_alone, leave);
-    thunks_.materialize = maker.make_materialize();
-    thunks_.keep_carry = maker.make_keep_carry();
-    thunks_.load_xmm = maker.make_load_xmm(leave);
-    thunks_.load_ymm = maker.make_load_ymm(leave);
+    auto const named = [&](std::string_view name, std::uint8_t const* start) {
+        named_thunks_.push_back({name, {start, maker.getCurr()}});
+        return start;
+    };
+    auto const enter = named("enter", maker.make_enter());
+    auto const leave = named("return", maker.make_return());
+    thunks_.exit_rip = named("exit_rip", maker.make_exit(leave, false));
+    thunks_.exit_dispatch = named("exit_dispatch", maker.make_exit_dispatch(leave));
+    thunks_.exit_link = named("exit_link", maker.make_exit(leave, true));
+    thunks_.slow_read = named("slow_read", maker.make_slow(&JitRuntime::resolve_read, leave));
+    thunks_.slow_write = named("slow_write", maker.make_slow(&JitRuntime::resolve_write, leave));
+    thunks_.call_handler = named("call_handler", maker.make_call_handler(leave));
+    thunks_.last_handler = named("last_handler", maker.make_last(&JitRuntime::run_last, leave));
+    thunks_.exit_alone = named("exit_alone", maker.make_last(&JitRuntime::exit_alone, leave));
+    thunks_.materialize = named("materialize", maker.make_materialize());
+    thunks_.keep_carry = named("keep_carry", maker.make_keep_carry());
+    thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave));
+    thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave));
     maker.ready();
     check(Xbyak::GetError() == 0, "the translator's own code assembles");
     enter_code_ = reinterpret_cast<void (*)(Cpu*, void*)>(reinterpret_cast<std::uintptr_t>(enter));
@@ -572,6 +577,7 @@ bool Translator::translate(Trace& trace, CodeView view) {
     std::vector<std::uint8_t> const bytes = JitRuntime::code(cpu_, trace);
     if (bytes.empty()) return false;
     std::size_t const links_before = links_.size();
+    jit::BlockMarks marks{};
     jit::BlockCode const made = jit::make_block({.trace = trace,
                                                  .view = view,
                                                  .bytes = bytes,
@@ -579,7 +585,8 @@ bool Translator::translate(Trace& trace, CodeView view) {
                                                  .thunks = thunks_,
                                                  .links = links_,
                                                  .sites = sites_,
-                                                 .handler_calls = handler_calls_.data()},
+                                                 .handler_calls = handler_calls_.data(),
+                                                 .marks = listeners_.empty() ? nullptr : &marks},
                                                 arena_ + used_, kMostBlockBytes);
     if (made.bytes == 0) return false;
     used_ += (made.bytes + 15) & ~std::size_t{15};
@@ -591,7 +598,19 @@ bool Translator::translate(Trace& trace, CodeView view) {
     counters_.guest_bytes += trace.bytes;
     counters_.host_bytes += made.bytes;
     counters_.direct_jumps += links_.size() - links_before;
+    if (!listeners_.empty()) tell_block(trace, view, bytes, {made.entry, made.bytes}, marks);
     return true;
+}
+
+void Translator::tell_block(Trace const& trace, CodeView view, std::span<std::uint8_t const> guest, HostCode host,
+                            jit::BlockMarks const& marks) {
+    NewBlock const block{JitRuntime::rip(cpu_), view, trace, guest, host, marks};
+    for (CodeListener* const listener : listeners_) listener->made_block(block);
+}
+
+void Translator::add_listener(CodeListener& listener) {
+    listeners_.push_back(&listener);
+    for (auto const& [name, code] : named_thunks_) listener.made_thunk(name, code);
 }
 
 void Translator::make_link(jit::Link& link, Trace const& target) {
@@ -653,6 +672,8 @@ void Translator::forget(Trace& trace) {
     std::memcpy(entry + 1, &distance, 4);
     trace.code = nullptr;
     wanted_link_ = nullptr;
+    HostCode const forward{exit, exit == trace.code_exit ? 0 : kForwardBytes};
+    for (CodeListener* const listener : listeners_) listener->forgot_block(entry, trace.address, forward);
 }
 
 void Translator::forget_all() {
@@ -663,6 +684,7 @@ void Translator::forget_all() {
     wanted_link_ = nullptr;
     ++counters_.flushes;
     JitRuntime::state(cpu_).forget_all();
+    for (CodeListener* const listener : listeners_) listener->flushed();
 }
 
 void Translator::page_unmapped(std::uint64_t address) { JitRuntime::state(cpu_).forget_page(address); }

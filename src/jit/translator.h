@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "base/expected.h"
 #include "cpu/tier.h"
 #include "jit/block.h"
+#include "jit/code_listener.h"
 #include "jit/layout.h"
 
 namespace backplane {
@@ -68,6 +70,9 @@ class Translator final : public CodeTier {
     void view_unmapped(CodeView view) override;
     [[nodiscard]] bool is_full() const override { return full_; }
 
+    /// Tells of thunks at once, and of blocks from now on. The listener outlives the last run.
+    void add_listener(CodeListener& listener);
+
     [[nodiscard]] TranslatorCounters const& counters() const { return counters_; }
     /// How often translated code called which instruction's handler: most first, those never called left out.
     struct HandlerCalls {
@@ -80,6 +85,8 @@ class Translator final : public CodeTier {
     friend class JitRuntime;
     Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes);
     void make_thunks();
+    void tell_block(Trace const& trace, CodeView view, std::span<std::uint8_t const> guest, HostCode host,
+                    jit::BlockMarks const& marks);
     void make_link(jit::Link& link, Trace const& target);
 
     Cpu& cpu_;
@@ -97,6 +104,12 @@ class Translator final : public CodeTier {
     jit::Link* wanted_link_{nullptr};
     std::uint64_t wanted_rip_{0};
     TranslatorExit exit_{TranslatorExit::unmapped};  // why next_code() found nothing
+    struct Thunk {
+        std::string_view name;
+        HostCode code;
+    };
+    std::vector<Thunk> named_thunks_;
+    std::vector<CodeListener*> listeners_;
     TranslatorCounters counters_;
 };
 

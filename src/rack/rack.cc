@@ -73,6 +73,7 @@ struct Rack::Parts final : ControlTarget {
     std::optional<BoundedFile> instruction_trace, exit_trace;
     std::vector<std::unique_ptr<MachineTracer>> tracers;
     std::unique_ptr<Timeline> timeline;
+    std::unique_ptr<CodeRecorder> code_recorder;
     DebugServer debuggers;
     std::vector<std::unique_ptr<ConsoleBuffer>> consoles;  // by machine
     TraceHash console_hash;
@@ -97,6 +98,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] std::string_view reason_for_one_thread() const;
     [[nodiscard]] Expected<void, Error> start_debugging();
     [[nodiscard]] Expected<void, Error> start_timeline();
+    [[nodiscard]] Expected<void, Error> start_recording_code();
     [[nodiscard]] Expected<void, Error> start_control();
     [[nodiscard]] Answer carry_out(ControlRequest const& request) override;
     [[nodiscard]] Answer carry_out_on_machine(ControlRequest const& request);
@@ -223,6 +225,7 @@ Expected<void, Error> Rack::Parts::build() {
     BACKPLANE_TRY_VOID(plug_in());
     BACKPLANE_TRY_VOID(start_debugging());
     BACKPLANE_TRY_VOID(start_timeline());
+    BACKPLANE_TRY_VOID(start_recording_code());
     return start_control();
 }
 
@@ -334,6 +337,15 @@ Expected<void, Error> Rack::Parts::start_timeline() {
     for (std::size_t i = 0; i < network->link_count(); ++i)
         network->link(i).add_recorder(timeline->add_link(network->link(i).name(), network->port_names(i)));
     if (exchange) exchange->set_recorder(&timeline->add_queue(names));
+    return {};
+}
+
+Expected<void, Error> Rack::Parts::start_recording_code() {
+    if (!options.code.any()) return {};
+    if (file.tier == Tier::interpreter)
+        return Unexpected{bad_input("--perf-map, --dump-blocks: the interpreter makes no code; expected the translator")};
+    code_recorder = BACKPLANE_TRY(CodeRecorder::create(options.code, options.traces.limit_bytes));
+    for (auto const& machine : machines) code_recorder->add(*machine);
     return {};
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "debug/code_recorder.h"
 #include "device/byte_port.h"
 #include "device/vga/text_screen.h"
 #include "host/console_input.h"
@@ -40,6 +41,8 @@ struct RackOptions {
         std::optional<std::filesystem::path> timeline;  ///< rack/timeline.h
         std::uint64_t limit_bytes{std::uint64_t{256} << 20};
     } traces;
+    /// What translators make (debug/code_recorder.h), each file at most as long as a trace. Optional.
+    CodeRecords code;
     /// Where `backplane ctl` can connect; none: nowhere.
     std::optional<std::filesystem::path> control;
     /// Host threads that run machines between two barriers; the result does not depend on it.

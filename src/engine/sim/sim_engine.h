@@ -32,6 +32,10 @@ class SimEngine final : public Engine {
     [[nodiscard]] DebugStop debug_stop() const override { return cpu_.debug_stop(); }
     /// Errors: the host gives no executable memory; the engine then goes on interpreting.
     [[nodiscard]] Expected<void, Error> set_tier(Tier tier);
+    /// Tells what the present tier's translator makes, if it has one; the listener outlives its last run.
+    void add_code_listener(CodeListener& listener) {
+        if (translator_) translator_->add_listener(listener);
+    }
     /// Null while everything is interpreted.
     [[nodiscard]] Translator const* translator() const { return translator_.get(); }
 

@@ -1,0 +1,43 @@
+// Who wants to know what host code a translator makes: profilers, debuggers, people (docs/design/translator.md).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "cpu/tier.h"
+
+namespace backplane {
+
+namespace jit {
+struct BlockMarks;
+}
+
+using HostCode = std::span<std::uint8_t const>;
+
+/// A block that has just been made. Everything in it is lent for the call.
+struct NewBlock {
+    std::uint64_t linear;  ///< address of its first instruction; others may lead to the same physical one
+    CodeView view;
+    Trace const& trace;
+    std::span<std::uint8_t const> guest;  ///< the trace's bytes
+    HostCode host;
+    jit::BlockMarks const& marks;  ///< which part of `host` belongs to which instruction
+};
+
+/// Told in the thread that runs the processor. Host code must not be called or changed.
+class CodeListener {
+  public:
+    virtual ~CodeListener() = default;
+
+    /// Code that blocks share; it stays as long as the translator does.
+    virtual void made_thunk(std::string_view name, HostCode code) = 0;
+    virtual void made_block(NewBlock const& block) = 0;
+    /// A block whose guest code is gone, by its first byte of host code. Whoever still jumps there is sent on by
+    /// `forward`, which is empty when no room was left for it.
+    virtual void forgot_block(std::uint8_t const* host, std::uint64_t physical, HostCode forward) = 0;
+    /// All blocks and forwards are gone, and their memory will be used again.
+    virtual void flushed() = 0;
+};
+
+}  // namespace backplane
