@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "device/frame_port.h"
 #include "device/pci/function.h"
@@ -9,6 +10,13 @@
 namespace backplane {
 
 enum class NicModel : std::uint8_t { e1000, virtio_net };
+
+/// What went through one pair of a card's queues.
+struct QueuePairCounters {
+    std::uint64_t sent_frames{0};  ///< taken off the transmit queue by the carrier
+    std::uint64_t received_frames{0};
+    bool operator==(QueuePairCounters const&) const = default;
+};
 
 class NetworkCard {
   public:
@@ -18,6 +26,8 @@ class NetworkCard {
     /// The end of the cable.
     [[nodiscard]] virtual FramePort& port() = 0;
     [[nodiscard]] virtual FramePortCounters counters() const = 0;
+    /// By pair; of a card whose queues can be told apart.
+    [[nodiscard]] virtual std::span<QueuePairCounters const> pair_counters() const { return {}; }
 };
 
 }  // namespace backplane

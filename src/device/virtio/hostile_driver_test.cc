@@ -211,6 +211,70 @@ TEST(HostileDriver, ARingInUseCannotBeMoved) {
     EXPECT_EQ(nic.transmit_ring.used_index(), 1) << "in the old ring";
 }
 
+std::vector<std::uint8_t> pairs_command(std::uint16_t pairs) {
+    return {4, 0, static_cast<std::uint8_t>(pairs & 0xFF), static_cast<std::uint8_t>(pairs >> 8)};
+}
+
+TEST(HostileDriver, NoQueueOfAnyPairCanBeMovedOrSwitchedOff) {
+    RunningNet nic{kEverything, 3};
+    ASSERT_EQ(nic.command(pairs_command(3)), 0);
+    std::uint64_t errors = nic.net.guest_errors().bad_accesses;
+    for (std::uint16_t queue = 0; queue < Net::queues_of(3); ++queue) {
+        nic.write(0x16, Width::word, queue);
+        std::uint64_t const before = nic.read(0x28, Width::dword);
+        for (std::uint64_t const offset : {0x20U, 0x28U, 0x30U}) nic.write(offset, Width::dword, kHole);
+        nic.write(0x1C, Width::word, 0);
+        EXPECT_EQ(nic.net.guest_errors().bad_accesses, errors += 3) << queue;
+        EXPECT_EQ(nic.read(0x28, Width::dword), before) << queue;
+        EXPECT_EQ(nic.read(0x1C, Width::word), 1U) << queue;
+    }
+    nic.write(0x16, Width::word, Net::queues_of(3));
+    EXPECT_EQ(nic.read(0x18, Width::word), 0U) << "there is no such queue";
+    expect_recovers(nic, "moved queues");
+}
+
+TEST(HostileDriver, ABrokenQueueOfAnyPairStopsTheDeviceUntilItsReset) {
+    RunningNet nic{kEverything, 3};
+    for (std::uint16_t queue = 0; queue < Net::control_queue(3); ++queue) {
+        nic.set_up(kEverything);
+        ASSERT_EQ(nic.command(pairs_command(3)), 0);
+        nic.send(with_header(kPlain, make_frame(60, kPeerMac)));
+        nic.ring_of(queue).set_index(RunningNet::kSize + 2);
+        nic.net.notify(queue);
+        EXPECT_EQ(nic.status() & kNeedsReset, kNeedsReset) << queue;
+        EXPECT_EQ(nic.net.front(), nullptr) << queue;
+        EXPECT_EQ(nic.receive(make_frame(60)), ReceiveResult::refused) << queue;
+        nic.net.complete_transmit(~std::uint64_t{0});
+        expect_recovers(nic, "a broken queue", queue);
+    }
+}
+
+// The rings of the pairs that the command names are looked at while it is carried out.
+TEST(HostileDriver, ACommandThatUsesABrokenQueue) {
+    RunningNet nic{kEverything, 3};
+    nic.ring_of(Net::transmit_queue(2)).set_index(RunningNet::kSize + 1);
+    EXPECT_EQ(nic.command(pairs_command(3)), 0);
+    EXPECT_EQ(nic.status() & kNeedsReset, kNeedsReset);
+    EXPECT_EQ(nic.net.guest_errors().broken_queues, 1U);
+    expect_recovers(nic, "a command");
+}
+
+TEST(HostileDriver, AsManyCommandsAsTheRingHolds) {
+    RunningNet nic{kEverything, 3};
+    constexpr std::uint16_t kCommands = RunningNet::kSize / 2;
+    for (std::uint16_t i = 0; i < kCommands; ++i) {
+        nic.machine.put_bytes(kCommand + i * 16U, pairs_command(static_cast<std::uint16_t>(i % 5)));
+        nic.control_ring.offer_pieces({{kCommand + i * 16U, 4, 0, 0}, {kCommand + i * 16U + 8, 1, kWrite, 0}});
+    }
+    nic.net.notify(Net::control_queue(3));
+    for (std::uint16_t i = 0; i < kCommands; ++i) {
+        bool const is_good = i % 5 >= 1 && i % 5 <= 3;
+        EXPECT_EQ(nic.machine.get<std::uint8_t>(kCommand + i * 16U + 8), is_good ? 0 : 1) << i;
+    }
+    EXPECT_EQ(nic.net.receive_pairs(), 2) << "the last good one";
+    expect_recovers(nic, "many commands");
+}
+
 TEST(HostileDriver, RingsOfOneMemoryForAllThreeQueues) {
     RunningNet nic;
     nic.set_status(0);
@@ -241,7 +305,7 @@ constexpr std::uint64_t kStride = 1;
 // Before each access of the device to the rings, an indirect table, a packet or a command, another processor of the
 // guest fills with nonsense what is about to be accessed, or everything: what was read before is as it should be.
 TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
-    RunningNet nic{kAll};
+    RunningNet nic{kAll, 2};
     auto const prepare = [&] {
         nic.set_up(kAll);
         std::vector<std::uint8_t> const packet = with_header(whole_header(100), make_tcp(250));
@@ -255,11 +319,14 @@ TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
             nic.post({{kSink + i * 512, 128, 0, 0}, {kSink + i * 512 + 128, 64, 0, 0}});
         nic.machine.put_bytes(kCommand, {1, 0, 1, 0, 0, 0, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0});
         nic.control_ring.offer_pieces({{kCommand, 2, 0, 0}, {kCommand + 2, 14, 0, 0}, {kCommand + 64, 1, kWrite, 0}});
+        nic.machine.put_bytes(kCommand + 80, pairs_command(2));
+        nic.control_ring.offer_pieces({{kCommand + 80, 4, 0, 0}, {kCommand + 96, 1, kWrite, 0}});
+        nic.ring_of(3).offer_pieces({{kPacket, bytes, 0, 0}});
+        for (std::uint64_t i = 0; i < 2; ++i) nic.post({{kSink + 0x4000 + i * 512, 512, 0, 0}}, 1);
     };
     auto const work = [&] {
-        for (std::uint16_t const queue : {Net::kControlQueue, Net::kReceiveQueue, Net::kTransmitQueue})
-            nic.net.notify(queue);
-        for (int i = 0; i < 3; ++i) carry_one(nic);
+        for (std::uint16_t const queue : {4, 0, 1, 2, 3}) nic.net.notify(queue);
+        for (int i = 0; i < 4; ++i) carry_one(nic);
         nic.net.notify(Net::kReceiveQueue);
     };
     std::vector<ByteSpan> watched;
@@ -267,7 +334,8 @@ TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
         watched.push_back(nic.machine.memory.writable(GuestPhys{page}, kPageBytes));
     };
     for (std::uint64_t const page : {kTable, kPacket, kCommand}) watch(page);
-    for (DriverRing* const ring : {&nic.receive_ring, &nic.transmit_ring, &nic.control_ring})
+    for (DriverRing* const ring :
+         {&nic.receive_ring, &nic.transmit_ring, &nic.control_ring, &nic.ring_of(2), &nic.ring_of(3)})
         for (std::uint64_t const page : {ring->descriptors(), ring->available(), ring->used()}) watch(page);
     ChangingMemory changing{watched};
     auto const fill = [](ByteSpan page, unsigned kind, std::uint64_t n) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/check.h"
+
 namespace backplane::virtio {
 
 namespace {
@@ -30,17 +32,26 @@ constexpr std::pair<std::uint64_t, std::uint64_t> kRequirements[] = {
     {kControlVlan, net_feature::kControlQueue},
     {kControlMacAddress, net_feature::kControlQueue},
     {kControlReceiveExtra, kControlReceive},
+    {kMultiqueue, net_feature::kControlQueue},
 };
 
 }  // namespace
 
-Net::Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring)
-    : Device{wiring, kQueueCount, kQueueSize}, given_mac_{mac}, mac_{mac}, clock_{clock} {}
+Net::Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring, std::uint16_t pairs)
+    : Device{wiring, queues_of(pairs), kQueueSize},
+      given_mac_{mac},
+      mac_{mac},
+      clock_{clock},
+      pairs_(pairs),
+      pair_counters_(pairs) {
+    check(pairs >= 1 && pairs <= kMaximumPairs, "a card has 1 to 16 pairs of queues");
+}
 
 // What the guest sends unfinished the carrier has to finish; what it receives unfinished is its own choice.
 std::uint64_t Net::device_features() const {
     std::uint64_t const sending = may_be_unfinished_ ? kChecksum | kHostTso4 | kHostTso6 : 0;
-    return sending | kGuestChecksum | kGuestTso4 | kGuestTso6 | kMtu | kMac | kMergeableBuffers | kStatus |
+    std::uint64_t const multiqueue = pairs_.size() > 1 ? kMultiqueue : 0;
+    return sending | multiqueue | kGuestChecksum | kGuestTso4 | kGuestTso6 | kMtu | kMac | kMergeableBuffers | kStatus |
            net_feature::kControlQueue | kControlReceive | kControlReceiveExtra | kControlVlan | kControlMacAddress;
 }
 
@@ -64,7 +75,10 @@ void Net::was_reset() {
 
 void Net::forget_queues() {
     is_gathered_ = false;
-    tail_moves_.clear();
+    front_pair_.reset();
+    turn_ = 0;
+    receive_pairs_ = transmit_pairs_ = 1;
+    for (Pair& pair : pairs_) pair = {};
     in_flight_.clear();
     unread_.clear();
     read_count_ = landed_count_;
@@ -78,16 +92,31 @@ void Net::started() {
     tell_observer();
 }
 
+// What waits in a queue that was not used yet is sent or filled from now on. A pair that is used no more gets no
+// frames, but what its driver sends goes out: Linux tells the device first, and for a moment its other processors still
+// send.
+void Net::use_pairs(std::uint16_t pairs) {
+    receive_pairs_ = pairs;
+    while (transmit_pairs_ < pairs) {
+        std::uint16_t const added = transmit_pairs_++;
+        for (std::uint16_t const index : {receive_queue(added), transmit_queue(added)}) notify(index);
+    }
+    tell_observer();
+}
+
 void Net::notified(std::uint16_t index) {
     GuestMemory* const memory = wiring().dma();
     if (memory == nullptr) return;
-    if (index == kReceiveQueue) {
-        look_at_receive(*memory);
+    if (index >= control_queue(usable_pairs())) {
+        if (index == control_queue(usable_pairs())) run_control(*memory);
+        return;
+    }
+    auto const pair = static_cast<std::uint16_t>(index / 2);
+    if (index == receive_queue(pair)) {
+        look_at_receive(pair, *memory);
         tell_observer();
-    } else if (index == kTransmitQueue) {
-        look_at_transmit(*memory);
-    } else {
-        run_control(*memory);
+    } else if (pair < transmit_pairs_) {
+        look_at_transmit(pair, *memory);
     }
 }
 
@@ -99,7 +128,8 @@ void Net::set_carrier(bool up) {
 }
 
 std::uint64_t Net::read_config(std::uint64_t offset, Width width) {
-    Config const config{mac_, static_cast<std::uint16_t>(has_carrier_ ? kLinkUp : 0), 1, kMtuBytes};
+    Config const config{mac_, static_cast<std::uint16_t>(has_carrier_ ? kLinkUp : 0),
+                        static_cast<std::uint16_t>(pairs_.size()), kMtuBytes};
     if (offset + bytes_in(width) > kConfigBytes) {
         ++errors_.bad_accesses;
         return 0;

@@ -1,4 +1,4 @@
-// virtio network device without its bus: negotiation, both data queues, the control queue and the frame port
+// virtio network device without its bus: negotiation, pairs of data queues, the control queue and the frame port
 // (docs/design/virtio.md).
 //
 // Source: [VIRTIO] 5.1
@@ -8,10 +8,13 @@
 #include <bitset>
 #include <cstdint>
 #include <deque>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "clock/machine_clock.h"
 #include "device/frame_port.h"
+#include "device/network_card.h"
 #include "device/virtio/device.h"
 
 namespace backplane::virtio {
@@ -32,6 +35,7 @@ inline constexpr std::uint64_t kControlQueue = 1U << 17;
 inline constexpr std::uint64_t kControlReceive = 1U << 18;
 inline constexpr std::uint64_t kControlVlan = 1U << 19;
 inline constexpr std::uint64_t kControlReceiveExtra = 1U << 20;
+inline constexpr std::uint64_t kMultiqueue = 1U << 22;
 inline constexpr std::uint64_t kControlMacAddress = 1U << 23;
 }  // namespace net_feature
 
@@ -76,16 +80,25 @@ struct ReceiveFilter {
 
 class Net final : public Device, public FramePort {
   public:
+    // Where the queues are, [VIRTIO] 5.1.2. The control queue follows the last pair that the driver can use: without
+    // multiqueue that is the first, however many the device has.
+    static constexpr std::uint16_t receive_queue(std::uint16_t pair) { return static_cast<std::uint16_t>(2 * pair); }
+    static constexpr std::uint16_t transmit_queue(std::uint16_t pair) {
+        return static_cast<std::uint16_t>(2 * pair + 1);
+    }
+    static constexpr std::uint16_t control_queue(std::uint16_t pairs) { return static_cast<std::uint16_t>(2 * pairs); }
+    static constexpr std::uint16_t queues_of(std::uint16_t pairs) { return static_cast<std::uint16_t>(2 * pairs + 1); }
     static constexpr std::uint16_t kReceiveQueue = 0;
     static constexpr std::uint16_t kTransmitQueue = 1;
-    static constexpr std::uint16_t kControlQueue = 2;
-    static constexpr std::uint16_t kQueueCount = 3;
+    static constexpr std::uint16_t kControlQueue = 2;  // of a driver without multiqueue
+    static constexpr std::uint16_t kMaximumPairs = 16;
     static constexpr std::uint16_t kQueueSize = 256;
     static constexpr std::uint16_t kMtuBytes = 1500;
     static constexpr std::uint64_t kConfigBytes = 12;
 
     /// No cable is plugged in. `clock` and `wiring` outlive the device.
-    Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring);
+    /// \param pairs  of data queues, 1 to kMaximumPairs; multiqueue is offered when there are several
+    Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring, std::uint16_t pairs = 1);
 
     [[nodiscard]] std::uint64_t read_config(std::uint64_t offset, Width width) override;
     void write_config(std::uint64_t offset, Width width, std::uint64_t value) override;
@@ -103,7 +116,11 @@ class Net final : public Device, public FramePort {
     [[nodiscard]] std::uint64_t read_count() const override { return read_count_; }
 
     [[nodiscard]] FramePortCounters const& counters() const { return counters_; }
+    /// One element for each pair.
+    [[nodiscard]] std::span<QueuePairCounters const> pair_counters() const { return pair_counters_; }
     [[nodiscard]] ReceiveFilter const& filter() const { return filter_; }
+    /// Receive queues that frames are spread over.
+    [[nodiscard]] std::uint16_t receive_pairs() const { return receive_pairs_; }
 
   private:
     struct TailMove {
@@ -113,6 +130,13 @@ class Net final : public Device, public FramePort {
     struct InFlight {
         std::uint64_t number;
         std::uint16_t head;
+        std::uint16_t pair;
+    };
+    /// What the device remembers of the frames of a pair of queues.
+    struct Pair {
+        std::deque<TailMove> tail_moves;
+        std::deque<std::uint32_t> unread;  // for each landed frame the chains that the driver has not posted anew
+        std::uint64_t read_count{0};       // landed here and read, but not so all that landed before
     };
 
     [[nodiscard]] std::uint64_t device_features() const override;
@@ -121,28 +145,36 @@ class Net final : public Device, public FramePort {
     void was_reset() override;
     void notified(std::uint16_t queue) override;
     void forget_queues();
+    /// Pairs that the driver can use.
+    [[nodiscard]] std::uint16_t usable_pairs() const {
+        return has(net_feature::kMultiqueue) ? static_cast<std::uint16_t>(pairs_.size()) : std::uint16_t{1};
+    }
+    void use_pairs(std::uint16_t pairs);
     void tell_observer() {
         if (observer_ != nullptr) observer_->port_changed();
     }
 
     // Transmit.
-    void look_at_transmit(GuestMemory& memory);
+    void look_at_transmit(std::uint16_t pair, GuestMemory& memory);
+    [[nodiscard]] std::optional<std::uint16_t> choose_sender();
+    [[nodiscard]] bool has_waiting(std::uint16_t pair);
     [[nodiscard]] bool gather(GuestMemory const& memory);
     [[nodiscard]] bool add_pieces(GuestMemory const& memory);
     [[nodiscard]] bool set_offload(NetHeader const& header);
-    [[nodiscard]] Ticks time_of_front() const;
+    [[nodiscard]] Ticks time_of_front(std::uint16_t pair) const;
     void drop_front(GuestMemory& memory);
     void retire_front();
 
     // Receive.
-    void look_at_receive(GuestMemory& memory);
+    void look_at_receive(std::uint16_t pair, GuestMemory& memory);
+    [[nodiscard]] std::uint16_t steer(Frame const& frame) const;
     [[nodiscard]] bool passes_filter(Frame const& frame) const;
     enum class Fit : std::uint8_t { fits, no_buffer, never, broken };
-    [[nodiscard]] Fit find_buffers(GuestMemory const& memory, std::uint64_t bytes);
+    [[nodiscard]] Fit find_buffers(Queue& ring, GuestMemory const& memory, std::uint64_t bytes);
     [[nodiscard]] bool are_writable(GuestMemory& memory, std::uint64_t bytes) const;
     [[nodiscard]] NetHeader header_for(Frame const& frame) const;
     void copy(GuestMemory& memory, NetHeader const& header, Frame const& frame);
-    void give_back(GuestMemory& memory, std::uint64_t bytes);
+    void give_back(std::uint16_t pair, GuestMemory& memory, std::uint64_t bytes);
 
     // Control.
     void run_control(GuestMemory& memory);
@@ -150,6 +182,7 @@ class Net final : public Device, public FramePort {
     [[nodiscard]] bool set_receive_mode(std::uint8_t command, ConstByteSpan data);
     [[nodiscard]] bool set_mac(std::uint8_t command, ConstByteSpan data);
     [[nodiscard]] bool set_vlan(std::uint8_t command, ConstByteSpan data);
+    [[nodiscard]] bool set_pairs(std::uint8_t command, ConstByteSpan data);
 
     MacAddress const given_mac_;
     MacAddress mac_;
@@ -160,9 +193,14 @@ class Net final : public Device, public FramePort {
     ReceiveFilter filter_{};
     FramePortCounters counters_{};
 
-    std::deque<TailMove> tail_moves_;
+    std::vector<Pair> pairs_;
+    std::vector<QueuePairCounters> pair_counters_;
+    std::uint16_t receive_pairs_{1};   // what the driver asked for last
+    std::uint16_t transmit_pairs_{1};  // the most that it asked for since it started
     std::deque<InFlight> in_flight_;
     std::uint64_t taken_count_{0};
+    std::optional<std::uint16_t> front_pair_;  // whose frame is the front; chosen once, until it is taken
+    std::uint16_t turn_{0};                    // the pair behind the last that sent
     // The gathered frame; means nothing while is_gathered_ is false.
     bool is_gathered_{false};
     Frame frame_{};
@@ -171,7 +209,7 @@ class Net final : public Device, public FramePort {
 
     std::vector<Chain> buffers_;  // of the frame that is landing: the first buffer_count_
     std::size_t buffer_count_{0};
-    std::deque<std::uint32_t> unread_;  // for each landed frame the chains that the driver has not posted anew
+    std::deque<std::uint16_t> unread_;  // the pairs of the frames between read_count_ and landed_count_
     std::uint64_t landed_count_{0};
     std::uint64_t read_count_{0};
     std::vector<std::byte> command_;

@@ -10,10 +10,12 @@ namespace {
 constexpr std::uint8_t kReceiveClass = 0;
 constexpr std::uint8_t kMacClass = 1;
 constexpr std::uint8_t kVlanClass = 2;
+constexpr std::uint8_t kMultiqueueClass = 4;
 constexpr std::uint8_t kMacTableSet = 0;
 constexpr std::uint8_t kMacAddressSet = 1;
 constexpr std::uint8_t kVlanAdd = 0;
 constexpr std::uint8_t kVlanDelete = 1;
+constexpr std::uint8_t kPairsSet = 0;
 constexpr std::uint8_t kOk = 0;
 constexpr std::uint8_t kError = 1;
 /// A table of some thousand addresses; longer commands are answered with an error.
@@ -48,7 +50,8 @@ bool read_command(GuestMemory const& memory, Chain const& chain, std::vector<std
 }  // namespace
 
 void Net::run_control(GuestMemory& memory) {
-    Queue& ring = queue(kControlQueue);
+    std::uint16_t const index = control_queue(usable_pairs());
+    Queue& ring = queue(index);
     ring.look(memory);
     Chain chain;
     while (ring.is_running() && ring.waiting() != 0) {
@@ -62,7 +65,7 @@ void Net::run_control(GuestMemory& memory) {
         }
         ring.push_used(memory, chain.head, written);
     }
-    publish(kControlQueue, memory);
+    publish(index, memory);
 }
 
 bool Net::run_command(ConstByteSpan command) {
@@ -77,6 +80,8 @@ bool Net::run_command(ConstByteSpan command) {
             return set_mac(what, data);
         case kVlanClass:
             return set_vlan(what, data);
+        case kMultiqueueClass:
+            return set_pairs(what, data);
         default:
             return false;
     }
@@ -114,6 +119,17 @@ bool Net::set_vlan(std::uint8_t command, ConstByteSpan data) {
     std::uint16_t const vlan = load<std::uint16_t>(data);
     if (vlan >= ReceiveFilter::kVlans) return false;
     filter_.vlans[vlan] = command == kVlanAdd;
+    return true;
+}
+
+// [VIRTIO] 5.1.6.5.6. The driver has to set the queues up first: a flow must not end in one that does not run.
+bool Net::set_pairs(std::uint8_t command, ConstByteSpan data) {
+    if (!has(net_feature::kMultiqueue) || command != kPairsSet || data.size() != sizeof(std::uint16_t)) return false;
+    std::uint16_t const wanted = load<std::uint16_t>(data);
+    if (wanted == 0 || wanted > pairs_.size()) return false;
+    for (std::uint16_t index = 0; index < control_queue(wanted); ++index)
+        if (!queue(index).is_running()) return false;
+    use_pairs(wanted);
     return true;
 }
 

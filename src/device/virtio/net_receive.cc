@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "device/flow.h"
 #include "device/virtio/net.h"
 
 namespace backplane::virtio {
@@ -87,17 +88,32 @@ bool ReceiveFilter::passes(MacAddress const& destination, MacAddress const& own)
     return destination == own || all_unicast || unicast_overflow || contains(unicast, destination);
 }
 
-// Buffers posted anew pay for the frames that landed first, as the driver posts the buffers that it has read.
-void Net::look_at_receive(GuestMemory& memory) {
-    std::uint32_t given = queue(kReceiveQueue).look(memory);
-    while (given != 0 && !unread_.empty()) {
-        std::uint32_t const paid = std::min(unread_.front(), given);
-        unread_.front() -= paid;
+// Buffers posted anew pay for the frames that landed first in their queue, as the driver posts the buffers that it has
+// read. What counts as read is, as for the carrier, everything up to a frame.
+void Net::look_at_receive(std::uint16_t index, GuestMemory& memory) {
+    Pair& pair = pairs_[index];
+    std::uint32_t given = queue(receive_queue(index)).look(memory);
+    while (given != 0 && !pair.unread.empty()) {
+        std::uint32_t const paid = std::min(pair.unread.front(), given);
+        pair.unread.front() -= paid;
         given -= paid;
-        if (unread_.front() != 0) continue;
+        if (pair.unread.front() != 0) continue;
+        pair.unread.pop_front();
+        ++pair.read_count;
+    }
+    while (!unread_.empty() && pairs_[unread_.front()].read_count != 0) {
+        --pairs_[unread_.front()].read_count;
         unread_.pop_front();
         ++read_count_;
     }
+}
+
+// All of a flow goes to one queue, so that it keeps its order. [VIRTIO] 5.1.6.5.6
+std::uint16_t Net::steer(Frame const& frame) const {
+    if (receive_pairs_ == 1) return 0;
+    std::array<std::byte, kFlowHeadBytes> head{};
+    std::size_t const bytes = copy_head(frame, head);
+    return static_cast<std::uint16_t>(flow_hash(ConstByteSpan{head}.first(bytes)) % receive_pairs_);
 }
 
 bool Net::passes_filter(Frame const& frame) const {
@@ -112,30 +128,33 @@ bool Net::passes_filter(Frame const& frame) const {
 
 ReceiveResult Net::receive(Frame const& frame) {
     GuestMemory* const memory = wiring().dma();
-    if (memory == nullptr || !is_started() || !has_carrier_ || !queue(kReceiveQueue).is_running())
-        return ReceiveResult::refused;
+    if (memory == nullptr || !is_started() || !has_carrier_) return ReceiveResult::refused;
+    std::uint16_t const pair = steer(frame);
+    std::uint16_t const index = receive_queue(pair);
+    if (!queue(index).is_running()) return ReceiveResult::refused;
     if (frame.bytes < kEthernetBytes || !passes_filter(frame)) return ReceiveResult::refused;
-    look_at_receive(*memory);
+    look_at_receive(pair, *memory);
     std::uint64_t const bytes = sizeof(NetHeader) + frame.bytes;
-    Fit const fit = find_buffers(*memory, bytes);
-    check_queue(kReceiveQueue);
+    Fit const fit = find_buffers(queue(index), *memory, bytes);
+    check_queue(index);
     if (fit == Fit::no_buffer) return ReceiveResult::no_buffer;
     if (fit == Fit::broken) return ReceiveResult::refused;
     if (fit == Fit::never || !are_writable(*memory, bytes)) {
         ++errors_.bad_buffers;
-        give_back(*memory, 0);
+        give_back(pair, *memory, 0);
         return ReceiveResult::refused;
     }
     copy(*memory, header_for(frame), frame);
     ++landed_count_;
-    unread_.push_back(static_cast<std::uint32_t>(buffer_count_));
-    give_back(*memory, bytes);
+    ++pair_counters_[pair].received_frames;
+    unread_.push_back(pair);
+    pairs_[pair].unread.push_back(static_cast<std::uint32_t>(buffer_count_));
+    give_back(pair, *memory, bytes);
     return ReceiveResult::landed;
 }
 
 // Reads as many chains as the frame needs: one, or with mergeable buffers any number. [VIRTIO] 5.1.6.4
-Net::Fit Net::find_buffers(GuestMemory const& memory, std::uint64_t bytes) {
-    Queue& ring = queue(kReceiveQueue);
+Net::Fit Net::find_buffers(Queue& ring, GuestMemory const& memory, std::uint64_t bytes) {
     std::size_t const most = has(net_feature::kMergeableBuffers) ? ring.settings().size : 1;
     std::uint64_t room = 0;
     for (buffer_count_ = 0; buffer_count_ < most;) {
@@ -192,8 +211,8 @@ void Net::copy(GuestMemory& memory, NetHeader const& header, Frame const& frame)
 }
 
 // The chains go back with `bytes` bytes in them, all but the last one full.
-void Net::give_back(GuestMemory& memory, std::uint64_t bytes) {
-    Queue& ring = queue(kReceiveQueue);
+void Net::give_back(std::uint16_t pair, GuestMemory& memory, std::uint64_t bytes) {
+    Queue& ring = queue(receive_queue(pair));
     for (Chain const& chain : std::span{buffers_}.first(buffer_count_)) {
         std::uint64_t const part = std::min(bytes, chain.writable_bytes);
         bytes -= part;
@@ -201,7 +220,7 @@ void Net::give_back(GuestMemory& memory, std::uint64_t bytes) {
     }
     ring.take(static_cast<std::uint16_t>(buffer_count_));
     counters_.head_moves += buffer_count_;
-    if (publish(kReceiveQueue, memory)) ++counters_.receive_interrupts;
+    if (publish(receive_queue(pair), memory)) ++counters_.receive_interrupts;
 }
 
 }  // namespace backplane::virtio

@@ -19,28 +19,47 @@ constexpr std::uint16_t kSmallestSegmentBytes = 8;
 
 // The moment of the doorbell is the moment of sending. What the driver adds after it comes with the next one, which
 // it has to ring, because look() asks for it.
-void Net::look_at_transmit(GuestMemory& memory) {
-    Queue& ring = queue(kTransmitQueue);
+void Net::look_at_transmit(std::uint16_t pair, GuestMemory& memory) {
+    Queue& ring = queue(transmit_queue(pair));
     if (ring.look(memory) == 0) return;
-    tail_moves_.push_back({ring.seen_count(), clock_.now()});
+    pairs_[pair].tail_moves.push_back({ring.seen_count(), clock_.now()});
     ++counters_.tail_moves;
     tell_observer();
 }
 
-Ticks Net::time_of_front() const {
-    check(!tail_moves_.empty(), "chains become available by doorbells");
-    return tail_moves_.front().time;
+Ticks Net::time_of_front(std::uint16_t pair) const {
+    check(!pairs_[pair].tail_moves.empty(), "chains become available by doorbells");
+    return pairs_[pair].tail_moves.front().time;
+}
+
+bool Net::has_waiting(std::uint16_t pair) {
+    Queue const& ring = queue(transmit_queue(pair));
+    return ring.is_running() && ring.waiting() != 0;
+}
+
+// The queue whose doorbell is oldest, as the link serves its machines; of several as old, the next one in turn. The
+// choice stands until the frame is gone, since front() promises the same frame again.
+std::optional<std::uint16_t> Net::choose_sender() {
+    if (front_pair_ && has_waiting(*front_pair_)) return front_pair_;
+    front_pair_.reset();
+    auto const count = static_cast<std::uint16_t>(pairs_.size());
+    for (std::uint16_t i = 0; i < count; ++i) {
+        auto const pair = static_cast<std::uint16_t>((turn_ + i) % count);
+        if (pair >= transmit_pairs_ || !has_waiting(pair)) continue;
+        if (!front_pair_ || time_of_front(pair) < time_of_front(*front_pair_)) front_pair_ = pair;
+    }
+    return front_pair_;
 }
 
 Frame const* Net::front() {
     is_gathered_ = false;
     GuestMemory* const memory = wiring().dma();
-    if (memory == nullptr || !has_carrier_ || !is_started()) return nullptr;
-    Queue& ring = queue(kTransmitQueue);
-    // Every turn takes one chain, and no new ones are looked for: a ring's length at most.
-    while (ring.is_running() && ring.waiting() != 0) {
-        bool const is_read = ring.peek(*memory, 0, front_chain_);
-        check_queue(kTransmitQueue);
+    if (memory == nullptr || !has_carrier_) return nullptr;
+    // Every turn takes one chain, and no new ones are looked for: the rings' lengths at most.
+    while (is_started() && choose_sender()) {
+        std::uint16_t const index = transmit_queue(*front_pair_);
+        bool const is_read = queue(index).peek(*memory, 0, front_chain_);
+        check_queue(index);
         if (!is_read) return nullptr;
         if (gather(*memory)) {
             is_gathered_ = true;
@@ -71,7 +90,7 @@ bool Net::gather(GuestMemory const& memory) {
     }
     frame_ = {.pieces = std::span{pieces_}.subspan(used),
               .bytes = static_cast<std::uint32_t>(bytes),
-              .sent = time_of_front(),
+              .sent = time_of_front(*front_pair_),
               .offload = {}};
     return set_offload(header);
 }
@@ -122,38 +141,44 @@ bool Net::set_offload(NetHeader const& header) {
 
 // The chain at the head is none of the queue's any more.
 void Net::retire_front() {
-    Queue& ring = queue(kTransmitQueue);
+    Queue& ring = queue(transmit_queue(*front_pair_));
     ring.take(1);
     is_gathered_ = false;
-    while (!tail_moves_.empty() && tail_moves_.front().end <= ring.taken_count()) tail_moves_.pop_front();
+    auto& tail_moves = pairs_[*front_pair_].tail_moves;
+    while (!tail_moves.empty() && tail_moves.front().end <= ring.taken_count()) tail_moves.pop_front();
+    turn_ = static_cast<std::uint16_t>(*front_pair_ + 1);
+    front_pair_.reset();
 }
 
 // A packet that cannot be sent is done at once: used chains may come back in any order. [VIRTIO] 2.7.8
 void Net::drop_front(GuestMemory& memory) {
     ++errors_.bad_packets;
-    queue(kTransmitQueue).push_used(memory, front_chain_.head, 0);
+    std::uint16_t const index = transmit_queue(*front_pair_);
+    queue(index).push_used(memory, front_chain_.head, 0);
     retire_front();
-    publish(kTransmitQueue, memory);
+    publish(index, memory);
 }
 
 std::uint64_t Net::take_front() {
     if (!is_gathered_ && front() == nullptr) return taken_count_;
-    in_flight_.push_back({++taken_count_, front_chain_.head});
+    in_flight_.push_back({++taken_count_, front_chain_.head, *front_pair_});
+    ++pair_counters_[*front_pair_].sent_frames;
     retire_front();
     return taken_count_;
 }
 
 void Net::complete_transmit(std::uint64_t number) {
     GuestMemory* const memory = wiring().dma();
-    Queue& ring = queue(kTransmitQueue);
-    bool was_any = false;
+    std::bitset<kMaximumPairs> done;
     while (!in_flight_.empty() && in_flight_.front().number <= number) {
-        if (memory != nullptr) ring.push_used(*memory, in_flight_.front().head, 0);
+        InFlight const& frame = in_flight_.front();
+        if (memory != nullptr) queue(transmit_queue(frame.pair)).push_used(*memory, frame.head, 0);
+        done.set(frame.pair);
         in_flight_.pop_front();
-        was_any = true;
     }
-    if (!was_any || memory == nullptr) return;
-    if (publish(kTransmitQueue, *memory)) ++counters_.transmit_complete_interrupts;
+    if (done.none() || memory == nullptr) return;
+    for (std::uint16_t pair = 0; pair < pairs_.size(); ++pair)
+        if (done[pair] && publish(transmit_queue(pair), *memory)) ++counters_.transmit_complete_interrupts;
 }
 
 }  // namespace backplane::virtio

@@ -165,11 +165,14 @@ class RunningNet {
     static constexpr std::uint16_t kSize = 16;
 
     /// \param features  the driver takes what is offered of these
-    explicit RunningNet(std::uint64_t features = kEverything)
+    /// \param pairs  that the device has; the driver sets up those that it can use
+    explicit RunningNet(std::uint64_t features = kEverything, std::uint16_t pairs = 1)
         : receive_ring{machine, 0x10000, kSize},
           transmit_ring{machine, 0x20000, kSize},
           control_ring{machine, 0x30000, kSize},
-          net{kMac, machine.clock, machine} {
+          net{kMac, machine.clock, machine, pairs} {
+        for (std::uint64_t i = 0; i + 2 < 2U * pairs; ++i)
+            more_rings.emplace_back(machine, 0x80000 + i * 0x4000, kSize);
         net.allow_unfinished_frames();
         net.set_observer(&observer);
         net.set_carrier(true);
@@ -205,32 +208,50 @@ class RunningNet {
         set_status(kAcknowledge | kDriver);
         choose(offered() & features);
         set_status(kAcknowledge | kDriver | kFeaturesOk);
-        for (DriverRing* const ring : {&receive_ring, &transmit_ring, &control_ring}) {
-            machine.put_bytes(ring->descriptors(), std::vector<std::uint8_t>(0x3000));
-            *ring = DriverRing{machine, ring->descriptors(), kSize};
-        }
-        describe_queue(0, receive_ring);
-        describe_queue(1, transmit_ring);
-        describe_queue(2, control_ring);
+        bool const has_pairs = (chosen() & net_feature::kMultiqueue) != 0;
+        usable_pairs = has_pairs ? static_cast<std::uint16_t>(1 + more_rings.size() / 2) : std::uint16_t{1};
+        auto const set_up_ring = [&](std::uint16_t index, DriverRing& ring) {
+            machine.put_bytes(ring.descriptors(), std::vector<std::uint8_t>(0x3000));
+            ring = DriverRing{machine, ring.descriptors(), kSize};
+            describe_queue(index, ring);
+        };
+        for (std::uint16_t index = 0; index < Net::control_queue(usable_pairs); ++index)
+            set_up_ring(index, ring_of(index));
+        set_up_ring(Net::control_queue(usable_pairs), control_ring);
         set_status(kAcknowledge | kDriver | kFeaturesOk | kDriverOk);
     }
+    /// The features that the driver has taken.
+    [[nodiscard]] std::uint64_t chosen() {
+        std::uint64_t features = 0;
+        for (std::uint32_t half = 0; half < 2; ++half) {
+            write(8, Width::dword, half);
+            features |= read(12, Width::dword) << (32 * half);
+        }
+        return features;
+    }
+    /// Of data queues.
+    [[nodiscard]] DriverRing& ring_of(std::uint16_t queue) {
+        return queue == 0 ? receive_ring : queue == 1 ? transmit_ring : more_rings[queue - 2U];
+    }
 
-    void post(std::vector<Slot> pieces) {
+    void post(std::vector<Slot> pieces, std::uint16_t pair = 0) {
         for (Slot& piece : pieces) piece.flags |= kWrite;
-        receive_ring.offer_pieces(std::move(pieces));
+        ring_of(Net::receive_queue(pair)).offer_pieces(std::move(pieces));
     }
     /// Posts a buffer of one piece, tells the device, and says where it is.
-    std::uint64_t post_buffer(std::uint32_t bytes = 2048) {
+    std::uint64_t post_buffer(std::uint32_t bytes = 2048, std::uint16_t pair = 0) {
         std::uint64_t const at = kBuffers + 0x10000 * (posted_++ % 32U);
-        post({{at, bytes, 0, 0}});
-        net.notify(Net::kReceiveQueue);
+        post({{at, bytes, 0, 0}}, pair);
+        net.notify(Net::receive_queue(pair));
         return at;
     }
     /// A packet in one piece, with the doorbell.
-    std::uint16_t send(std::vector<std::uint8_t> const& packet, std::uint64_t at = kBuffers + 0x200000) {
+    std::uint16_t send(std::vector<std::uint8_t> const& packet, std::uint64_t at = kBuffers + 0x200000,
+                       std::uint16_t pair = 0) {
         machine.put_bytes(at, packet);
-        std::uint16_t const head = transmit_ring.offer_pieces({{at, static_cast<std::uint32_t>(packet.size()), 0, 0}});
-        net.notify(Net::kTransmitQueue);
+        DriverRing& ring = ring_of(Net::transmit_queue(pair));
+        std::uint16_t const head = ring.offer_pieces({{at, static_cast<std::uint32_t>(packet.size()), 0, 0}});
+        net.notify(Net::transmit_queue(pair));
         return head;
     }
     ReceiveResult receive(std::vector<std::uint8_t> const& frame, Offload const& offload = {}) {
@@ -245,7 +266,7 @@ class RunningNet {
         machine.put_bytes(at, bytes);
         machine.put(at + 0x8000, std::uint8_t{0xEE});
         control_ring.offer_pieces({{at, static_cast<std::uint32_t>(bytes.size()), 0, 0}, {at + 0x8000, 1, kWrite, 0}});
-        net.notify(Net::kControlQueue);
+        net.notify(Net::control_queue(usable_pairs));
         return machine.get<std::uint8_t>(at + 0x8000);
     }
 
@@ -257,6 +278,8 @@ class RunningNet {
     DriverRing receive_ring;
     DriverRing transmit_ring;
     DriverRing control_ring;
+    std::vector<DriverRing> more_rings;  // of the pairs behind the first
+    std::uint16_t usable_pairs{1};
     CountingObserver observer;
     Net net;
 };

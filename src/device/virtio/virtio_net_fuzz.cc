@@ -14,6 +14,8 @@ using namespace backplane;
 using namespace backplane::virtio;
 using namespace backplane::virtio::testing;
 
+constexpr std::uint16_t kMostPairs = 4;
+
 // Addresses that are mostly RAM, sometimes the rings themselves.
 std::uint64_t address_from(FuzzInput& input) {
     auto const value = input.take<std::uint32_t>();
@@ -30,8 +32,25 @@ Slot slot_from(FuzzInput& input) {
 }
 
 DriverRing& ring_from(RunningNet& nic, std::uint8_t choice) {
-    DriverRing* const rings[] = {&nic.receive_ring, &nic.transmit_ring, &nic.control_ring};
-    return *rings[choice % 3];
+    auto const queue = static_cast<std::uint16_t>(choice % (Net::control_queue(nic.usable_pairs) + 1));
+    return queue == Net::control_queue(nic.usable_pairs) ? nic.control_ring : nic.ring_of(queue);
+}
+
+// Several flows, whose packets are whole or not.
+std::vector<std::uint8_t> frame_from(FuzzInput& input) {
+    std::vector<std::uint8_t> frame = make_frame(input.take<std::uint16_t>() % 4000);
+    if (frame.size() < 82) return frame;
+    auto const kind = input.take<std::uint8_t>();
+    frame[12] = (kind & 1) != 0 ? 0x08 : 0x86;
+    frame[13] = (kind & 1) != 0 ? 0x00 : 0xDD;
+    frame[14] = static_cast<std::uint8_t>((kind & 1) != 0 ? 0x40 | kind >> 4 : 0x60);
+    frame[(kind & 2) != 0 ? 20 : 23] = (kind & 8) != 0 ? 6 : 17;
+    frame[input.take<std::uint8_t>() % 82] ^= input.take<std::uint8_t>();
+    return frame;
+}
+
+std::uint16_t pair_from(RunningNet& nic, FuzzInput& input) {
+    return static_cast<std::uint16_t>(input.take<std::uint8_t>() % nic.usable_pairs);
 }
 
 // What the link does: looks at frames, finishes them, lands them, completes.
@@ -74,7 +93,7 @@ void act(RunningNet& nic, FuzzInput& input) {
             ring_from(nic, operation >> 4).offer(input.take<std::uint8_t>() % (RunningNet::kSize + 1));
             break;
         case 3:
-            nic.net.notify(operation >> 4);
+            nic.net.notify(static_cast<std::uint16_t>((operation >> 4) % (Net::queues_of(kMostPairs) + 1)));
             break;
         case 4:
             carry(nic, operation);
@@ -95,21 +114,19 @@ void act(RunningNet& nic, FuzzInput& input) {
                 frame[46] = 0x50;
                 frame[input.take<std::uint8_t>() % 54] ^= input.take<std::uint8_t>();
             }
-            nic.send(with_header(header, frame));
+            nic.send(with_header(header, frame), kBuffers + 0x200000, pair_from(nic, input));
             break;
         }
         case 6:
-            nic.post_buffer(input.take<std::uint16_t>());
+            nic.post_buffer(input.take<std::uint16_t>(), pair_from(nic, input));
             break;
-        case 7: {
-            std::vector<std::uint8_t> frame = make_frame(input.take<std::uint16_t>() % 4000);
-            if (frame.size() > 16) frame[input.take<std::uint8_t>() % 16] ^= input.take<std::uint8_t>();
-            (void)nic.receive(frame, {.is_checked = (operation & 0x80) != 0});
+        case 7:
+            (void)nic.receive(frame_from(input), {.is_checked = (operation & 0x80) != 0});
             break;
-        }
         case 8: {
             std::vector<std::uint8_t> command(input.take<std::uint8_t>() % 64);
             for (std::uint8_t& byte : command) byte = input.take<std::uint8_t>();
+            if ((operation & 0x80) != 0) command = {4, 0, static_cast<std::uint8_t>(operation >> 4 & 7), 0};
             (void)nic.command(command);
             break;
         }
@@ -127,13 +144,15 @@ void act(RunningNet& nic, FuzzInput& input) {
                 nic.set_up((operation & 0x40) != 0 ? ~std::uint64_t{0} : input.take<std::uint64_t>() | kVersion1);
     }
     check(nic.net.read_count() <= nic.net.landed_count(), "only what landed was read");
+    check(nic.net.receive_pairs() >= 1 && nic.net.receive_pairs() <= nic.net.pair_counters().size(),
+          "frames go to pairs that exist");
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
     FuzzInput input{data, size};
-    RunningNet nic{~std::uint64_t{0}};
+    RunningNet nic{~std::uint64_t{0}, static_cast<std::uint16_t>(1 + input.take<std::uint8_t>() % kMostPairs)};
     while (!input.is_empty()) act(nic, input);
     return 0;
 }
