@@ -41,6 +41,7 @@ namespace backplane {
 struct NicSettings {
     NicModel model{NicModel::e1000};
     MacAddress mac{};
+    std::uint16_t queue_pairs{1};  ///< of a virtio-net card, 1 to virtio::Net::kMaximumPairs
 };
 
 struct DiskSettings {

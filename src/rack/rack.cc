@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <string_view>
 
@@ -269,7 +270,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .has_hpet = machine_file.has_hpet,
                              .has_firmware = machine_file.firmware.has_value()};
     if (machine_file.has_vga) settings.screen = options.screen;
-    for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac});
+    for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac, nic.queue_pairs});
     for (DiskFile const& disk : machine_file.disks) {
         disks.push_back(BACKPLANE_TRY(DiskImage::open(disk.image, disk.mode)));
         settings.disks.push_back({disks.back().get(), machine_file.name + ".disk" + std::to_string(settings.disks.size())});
@@ -568,6 +569,7 @@ MachineReport Rack::Parts::machine_report(std::size_t index) const {
         nic.mac = nic_file.mac;
         nic.link = file.links[nic_file.link].name;
         nic.counters = machine.nic(n).counters();
+        std::ranges::copy(machine.nic(n).pair_counters(), std::back_inserter(nic.queues));
         for (PortReport const& port : network->link(nic_file.link).report().ports) {
             if (port.machine.value() != index || port.name != nic.name) continue;
             nic.sent_frames = port.frames_sent;

@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "device/virtio/net.h"
 #include "host/file.h"
 #include "host/stream_listener.h"
 #include "rack/identity.h"
@@ -45,7 +46,7 @@ constexpr auto kProcessors = std::to_array(kCpuModelNames);
 constexpr std::array<std::string_view, 20> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "hpet", "vga", "vga-rom", "nic", "disk",
                                                          "gdb", "gdb-wait", "weight", "cap"};
-constexpr std::array<std::string_view, 6> kNicKeys{"model", "link", "uplink", "peer", "mac", "group"};
+constexpr std::array<std::string_view, 7> kNicKeys{"model", "link", "uplink", "peer", "mac", "group", "queues"};
 
 constexpr std::array<std::string_view, 3> kDiskKeys{"image", "readonly", "snapshot"};
 
@@ -309,6 +310,10 @@ class Reader {
         auto const model = BACKPLANE_TRY(table.word("model", kModels, {}));
         NicFile nic;
         if (model == "virtio-net") nic.model = NicModel::virtio_net;
+        auto const queues = BACKPLANE_TRY(table.number("queues", 1, virtio::Net::kMaximumPairs));
+        if (queues && nic.model != NicModel::virtio_net)
+            return Unexpected{table.error_at("queues", "an e1000 has one of each kind; expected model = \"virtio-net\" as well")};
+        nic.queue_pairs = static_cast<std::uint16_t>(queues.value_or(1));
         auto const group = BACKPLANE_TRY(table.text("group"));
         if (group) {
             if (auto const valid = check_name(*group); !valid) {
@@ -477,7 +482,9 @@ std::string rack_summary(RackFile const& rack) {
         text += '\n';
         for (std::size_t i = 0; i < machine.nics.size(); ++i) {
             NicFile const& nic = machine.nics[i];
-            text += fmt::format("  nic{}: {}, {}, link {}\n", i, model_text(nic.model), mac_text(nic.mac), rack.links[nic.link].name);
+            text += fmt::format("  nic{}: {}, {}, link {}", i, model_text(nic.model), mac_text(nic.mac), rack.links[nic.link].name);
+            if (nic.queue_pairs != 1) text += fmt::format(", {} queues", nic.queue_pairs);
+            text += '\n';
             if (nic.peer) text += fmt::format("    peer {}\n", nic_name(rack, *nic.peer));
         }
         for (std::size_t i = 0; i < machine.disks.size(); ++i) {

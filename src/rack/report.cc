@@ -301,7 +301,7 @@ std::string token(std::string_view text) {
 }
 
 Json nic_json(NicReport const& nic) {
-    return {{"name", nic.name},
+    Json json{{"name", nic.name},
             {"model", nic.model},
             {"mac", mac_text(nic.mac)},
             {"link", nic.link},
@@ -313,6 +313,10 @@ Json nic_json(NicReport const& nic) {
             {"sent_bytes", nic.sent_bytes},
             {"received_frames", nic.received_frames},
             {"received_bytes", nic.received_bytes}};
+    if (nic.queues.size() < 2) return json;
+    for (QueuePairCounters const& queue : nic.queues)
+        json["queues"].push_back({{"sent_frames", queue.sent_frames}, {"received_frames", queue.received_frames}});
+    return json;
 }
 
 Json disk_json(DiskReport const& disk) {

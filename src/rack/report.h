@@ -15,6 +15,7 @@
 #include "crossover/message_exchange.h"
 #include "crossover/shared_window.h"
 #include "device/frame_port.h"
+#include "device/network_card.h"
 
 namespace backplane {
 
@@ -38,6 +39,7 @@ struct NicReport {
     std::uint64_t sent_bytes{0};
     std::uint64_t received_frames{0};
     std::uint64_t received_bytes{0};
+    std::vector<QueuePairCounters> queues;  ///< by pair; of a card that has them
 };
 
 struct DiskReport {

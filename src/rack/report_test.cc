@@ -35,6 +35,7 @@ RackReport example() {
     nic.sent_bytes = 1200;
     nic.received_frames = 20;
     nic.received_bytes = 2000;
+    nic.queues = {{7, 12}, {5, 8}};
     alpha.nics.push_back(nic);
     alpha.disks.push_back({"disk0", "d.img", 8192, 4, 2048, 2, 1024, 1, 0});
     report.machines.push_back(alpha);
@@ -169,7 +170,17 @@ TEST(Report, ForPrograms) {
           "sent_frames": 12,
           "sent_bytes": 1200,
           "received_frames": 20,
-          "received_bytes": 2000
+          "received_bytes": 2000,
+          "queues": [
+            {
+              "sent_frames": 7,
+              "received_frames": 12
+            },
+            {
+              "sent_frames": 5,
+              "received_frames": 8
+            }
+          ]
         }
       ],
       "disks": [

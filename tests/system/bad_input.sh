@@ -68,6 +68,13 @@ mac = \"02:00:00:00:00:01\"
 $nic
 mac = \"02:00:00:00:00:01\"
 [link.lan]"
+racks 'nic\[0\].queues: 17; expected 1 to 16' <<<"$good
+nic = [{link = \"lan\", model = \"virtio-net\", queues = 17}]
+[link.lan]"
+racks 'nic\[0\].queues: an e1000 .*expected model = "virtio-net"' <<<"$good
+$nic
+queues = 2
+[link.lan]"
 racks 'engine' <<<"$good
 [rack]
 engine = \"warp\""
