@@ -24,7 +24,7 @@ constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
     "--boot", "--debug-console", "--hpet", "--vga", "--vga-rom", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
-    "--trace", "--trace-exits", "--trace-limit", "--perf-map", "--dump-blocks", "--threads", "--json", "--cpus", "--threads-per-core"});
+    "--trace", "--trace-exits", "--trace-limit", "--perf-map", "--dump-blocks", "--gdb-jit", "--threads", "--json", "--cpus", "--threads-per-core"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -58,7 +58,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
     std::string trace, trace_instructions, trace_exits, trace_limit, dump_blocks, threads, control, argument, vga_rom;
-    bool debug_exit{false}, debug_console{false}, hpet{false}, vga{false}, verify{false}, gdb_wait{false}, json{false}, perf_map{false};
+    bool debug_exit{false}, debug_console{false}, hpet{false}, vga{false}, verify{false}, gdb_wait{false}, json{false}, perf_map{false}, gdb_jit{false};
     std::vector<std::string> disks;
     bool read_only{false}, snapshot{false};
     CpuTopology topology;
@@ -80,6 +80,7 @@ void add_run_options(CLI::App& command, Words& words) {
     command.add_option("--trace-limit", words.trace_limit, "the most bytes of each trace (256M)")->type_name("SIZE");
     command.add_flag("--perf-map", words.perf_map, "let perf name translated code: write /tmp/perf-PID.map");
     command.add_option("--dump-blocks", words.dump_blocks, "write each translated block to this file, guest and host instructions")->type_name("FILE");
+    command.add_flag("--gdb-jit", words.gdb_jit, "let a GDB that debugs this program, not a guest, name translated code");
 }
 
 void add_commands(CLI::App& app, Words& words) {
@@ -144,6 +145,7 @@ Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& comm
     if (command.count("--trace-instructions") != 0) options.traces.instructions = words.trace_instructions;
     if (command.count("--trace-exits") != 0) options.traces.exits = words.trace_exits;
     options.code.perf_map = words.perf_map;
+    options.code.gdb = words.gdb_jit;
     if (command.count("--dump-blocks") != 0) options.code.blocks = words.dump_blocks;
     if (command.count("--trace-limit") != 0) {
         auto const bytes = parse_byte_count(words.trace_limit);

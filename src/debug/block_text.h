@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 
 #include "debug/disassembler.h"
 #include "jit/code_listener.h"
@@ -17,7 +16,7 @@ namespace backplane {
 class BlockText {
   public:
     /// Jumps and calls to it are named.
-    void add_thunk(std::string_view name, HostCode code) { thunks_.emplace(address_of_code(code), name); }
+    void add_thunk(Thunk const& thunk) { thunks_.emplace(address_of_code(thunk.code), thunk.name); }
     /// Several lines: name, addresses and sizes; then the code (debug/code_recorder.h shows an example).
     [[nodiscard]] std::string block(NewBlock const& block) const;
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "debug/block_text.h"
+#include "debug/gdb_jit.h"
 #include "host/bounded_file.h"
 
 namespace backplane {
@@ -32,7 +33,7 @@ class CodeRecorder::PerfMap final : public CodeListener {
   public:
     PerfMap(SharedFile& file, std::string processor) : file_{file}, processor_{std::move(processor)} {}
 
-    void made_thunk(std::string_view name, HostCode code) override { add(fmt::format("bp_thunk_{}", name), code); }
+    void made_thunk(Thunk const& thunk) override { add(fmt::format("bp_thunk_{}", thunk.name), thunk.code); }
     void made_block(NewBlock const& block) override {
         add(fmt::format("{}/{}", block_name(block), block.trace.count), block.host);
     }
@@ -54,7 +55,7 @@ class CodeRecorder::Dump final : public CodeListener {
   public:
     Dump(SharedFile& file, std::string processor) : file_{file}, processor_{std::move(processor)} {}
 
-    void made_thunk(std::string_view name, HostCode code) override { text_.add_thunk(name, code); }
+    void made_thunk(Thunk const& thunk) override { text_.add_thunk(thunk); }
     void made_block(NewBlock const& block) override {
         if (open_) append("block " + processor_ + ' ' + text_.block(block) + '\n');
     }
@@ -86,6 +87,7 @@ Expected<std::unique_ptr<CodeRecorder>, Error> CodeRecorder::create(CodeRecords 
     // The name is perf's, not ours.
     if (records.perf_map) recorder->perf_map_ = BACKPLANE_TRY(open(fmt::format("/tmp/perf-{}.map", ::getpid())));
     if (records.blocks) recorder->dump_ = BACKPLANE_TRY(open(*records.blocks));
+    recorder->tells_gdb_ = records.gdb;
     return recorder;
 }
 
@@ -98,6 +100,7 @@ void CodeRecorder::add(Machine& machine) {
         std::string const name = machine.name() + ".cpu" + std::to_string(cpu);
         if (perf_map_) listen(cpu, std::make_unique<PerfMap>(*perf_map_, name));
         if (dump_) listen(cpu, std::make_unique<Dump>(*dump_, name));
+        if (tells_gdb_) listen(cpu, std::make_unique<GdbJit>(name));
     }
 }
 

@@ -1,4 +1,4 @@
-// What a rack's translators make, for `perf` and for people (docs/design/translator.md).
+// What a rack's translators make, for `perf`, for GDB (debug/gdb_jit.h) and for people (docs/design/translator.md).
 //
 // The map for `perf report`, /tmp/perf-PID.map, has a line for each piece of host code: address, bytes, name. A block's
 // name has the guest's linear address, the number of guest instructions, and the processor:
@@ -37,7 +37,8 @@ struct CodeRecords {
     bool perf_map{false};
     std::optional<std::filesystem::path> blocks;  ///< the dump
 
-    [[nodiscard]] bool any() const { return perf_map || blocks.has_value(); }
+    bool gdb{false};                              ///< a GDB that debugs this process learns of the code
+    [[nodiscard]] bool any() const { return perf_map || blocks || gdb; }
 };
 
 class CodeRecorder {
@@ -57,6 +58,7 @@ class CodeRecorder {
     class PerfMap;
     class Dump;
     std::unique_ptr<SharedFile> perf_map_, dump_;
+    bool tells_gdb_{false};
     std::vector<std::unique_ptr<CodeListener>> listeners_;
 };
 

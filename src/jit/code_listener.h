@@ -15,6 +15,19 @@ struct BlockMarks;
 
 using HostCode = std::span<std::uint8_t const>;
 
+/// Code that blocks share.
+struct Thunk {
+    std::string_view name;
+    HostCode code;
+    /// What is on the host's stack, beside the frame of translated code, when it calls a function of ours; 0: it is
+    /// jumped to, not called.
+    std::uint8_t pushed_bytes;
+};
+
+/// The frame of translated code on the host's stack, which `enter` makes and nothing changes: the return address, RBX,
+/// RBP, R12 to R15, and 8 bytes.
+inline constexpr std::uint8_t kHostFrameBytes = 64;
+
 /// A block that has just been made. Everything in it is lent for the call.
 struct NewBlock {
     std::uint64_t linear;  ///< address of its first instruction; others may lead to the same physical one
@@ -30,8 +43,8 @@ class CodeListener {
   public:
     virtual ~CodeListener() = default;
 
-    /// Code that blocks share; it stays as long as the translator does.
-    virtual void made_thunk(std::string_view name, HostCode code) = 0;
+    /// It stays as long as the translator does.
+    virtual void made_thunk(Thunk const& thunk) = 0;
     virtual void made_block(NewBlock const& block) = 0;
     /// A block whose guest code is gone, by its first byte of host code. Whoever still jumps there is sent on by
     /// `forward`, which is empty when no room was left for it.

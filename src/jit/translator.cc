@@ -545,8 +545,10 @@ Translator::~Translator() {
 
 void Translator::make_thunks() {
     ThunkMaker maker{arena_, kThunkRoom, offsets_};
-    auto const named = [&](std::string_view name, std::uint8_t const* start) {
-        named_thunks_.push_back({name, {start, maker.getCurr()}});
+    // What `call_aligned` leaves on the stack: the return address and 8 bytes.
+    constexpr std::uint8_t kCalled = 16, kCalledWithRegisters = 32;
+    auto const named = [&](std::string_view name, std::uint8_t const* start, std::uint8_t pushed_bytes = 0) {
+        named_thunks_.push_back({name, {start, maker.getCurr()}, pushed_bytes});
         return start;
     };
     auto const enter = named("enter", maker.make_enter());
@@ -554,15 +556,15 @@ void Translator::make_thunks() {
     thunks_.exit_rip = named("exit_rip", maker.make_exit(leave, false));
     thunks_.exit_dispatch = named("exit_dispatch", maker.make_exit_dispatch(leave));
     thunks_.exit_link = named("exit_link", maker.make_exit(leave, true));
-    thunks_.slow_read = named("slow_read", maker.make_slow(&JitRuntime::resolve_read, leave));
-    thunks_.slow_write = named("slow_write", maker.make_slow(&JitRuntime::resolve_write, leave));
-    thunks_.call_handler = named("call_handler", maker.make_call_handler(leave));
+    thunks_.slow_read = named("slow_read", maker.make_slow(&JitRuntime::resolve_read, leave), kCalled);
+    thunks_.slow_write = named("slow_write", maker.make_slow(&JitRuntime::resolve_write, leave), kCalled);
+    thunks_.call_handler = named("call_handler", maker.make_call_handler(leave), kCalled);
     thunks_.last_handler = named("last_handler", maker.make_last(&JitRuntime::run_last, leave));
     thunks_.exit_alone = named("exit_alone", maker.make_last(&JitRuntime::exit_alone, leave));
-    thunks_.materialize = named("materialize", maker.make_materialize());
-    thunks_.keep_carry = named("keep_carry", maker.make_keep_carry());
-    thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave));
-    thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave));
+    thunks_.materialize = named("materialize", maker.make_materialize(), kCalledWithRegisters);
+    thunks_.keep_carry = named("keep_carry", maker.make_keep_carry(), kCalledWithRegisters);
+    thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave), kCalled);
+    thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave), kCalled);
     maker.ready();
     check(Xbyak::GetError() == 0, "the translator's own code assembles");
     enter_code_ = reinterpret_cast<void (*)(Cpu*, void*)>(reinterpret_cast<std::uintptr_t>(enter));
@@ -610,7 +612,7 @@ void Translator::tell_block(Trace const& trace, CodeView view, std::span<std::ui
 
 void Translator::add_listener(CodeListener& listener) {
     listeners_.push_back(&listener);
-    for (auto const& [name, code] : named_thunks_) listener.made_thunk(name, code);
+    for (Thunk const& thunk : named_thunks_) listener.made_thunk(thunk);
 }
 
 void Translator::make_link(jit::Link& link, Trace const& target) {

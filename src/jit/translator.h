@@ -104,10 +104,6 @@ class Translator final : public CodeTier {
     jit::Link* wanted_link_{nullptr};
     std::uint64_t wanted_rip_{0};
     TranslatorExit exit_{TranslatorExit::unmapped};  // why next_code() found nothing
-    struct Thunk {
-        std::string_view name;
-        HostCode code;
-    };
     std::vector<Thunk> named_thunks_;
     std::vector<CodeListener*> listeners_;
     TranslatorCounters counters_;

@@ -344,7 +344,7 @@ Expected<void, Error> Rack::Parts::start_timeline() {
 Expected<void, Error> Rack::Parts::start_recording_code() {
     if (!options.code.any()) return {};
     if (file.tier == Tier::interpreter)
-        return Unexpected{bad_input("--perf-map, --dump-blocks: the interpreter makes no code; expected the translator")};
+        return Unexpected{bad_input("--perf-map, --dump-blocks, --gdb-jit: the interpreter makes no code; expected the translator")};
     code_recorder = BACKPLANE_TRY(CodeRecorder::create(options.code, options.traces.limit_bytes));
     for (auto const& machine : machines) code_recorder->add(*machine);
     return {};
