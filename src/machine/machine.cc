@@ -58,7 +58,7 @@ std::unique_ptr<NetworkCard> make_nic(NicSettings const& settings, std::string n
         case NicModel::e1000:
             return std::make_unique<E1000>(std::move(name), settings.mac, clock);
         case NicModel::virtio_net:
-            return std::make_unique<VirtioNet>(std::move(name), settings.mac, clock, settings.queue_pairs);
+            return std::make_unique<VirtioNet>(std::move(name), settings.mac, clock, settings.virtio);
     }
     return nullptr;
 }

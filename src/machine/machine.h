@@ -23,6 +23,7 @@
 #include "device/queue/queue_device.h"
 #include "device/uart/uart16550.h"
 #include "device/vga/vga.h"
+#include "device/virtio/net_options.h"
 #include "device/virtio/virtio_block.h"
 #include "device/window/window_device.h"
 #include "interrupt/apic_fabric.h"
@@ -41,7 +42,7 @@ namespace backplane {
 struct NicSettings {
     NicModel model{NicModel::e1000};
     MacAddress mac{};
-    std::uint16_t queue_pairs{1};  ///< of a virtio-net card, 1 to virtio::Net::kMaximumPairs
+    virtio::NetOptions virtio{};  ///< of a virtio-net card
 };
 
 struct DiskSettings {

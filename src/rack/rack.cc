@@ -270,7 +270,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .has_hpet = machine_file.has_hpet,
                              .has_firmware = machine_file.firmware.has_value()};
     if (machine_file.has_vga) settings.screen = options.screen;
-    for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac, nic.queue_pairs});
+    for (NicFile const& nic : machine_file.nics) settings.nics.push_back({nic.model, nic.mac, nic.virtio});
     for (DiskFile const& disk : machine_file.disks) {
         disks.push_back(BACKPLANE_TRY(DiskImage::open(disk.image, disk.mode)));
         settings.disks.push_back({disks.back().get(), machine_file.name + ".disk" + std::to_string(settings.disks.size())});

@@ -9,7 +9,6 @@
 #include <span>
 #include <utility>
 
-#include "device/virtio/net.h"
 #include "host/file.h"
 #include "host/stream_listener.h"
 #include "rack/identity.h"
@@ -35,6 +34,7 @@ constexpr Ticks kMaxChosenQuantum = milliseconds(10);
 constexpr std::uint64_t kMaxWeight = 10'000;
 constexpr std::size_t kMaxMachines = 1024;
 constexpr std::size_t kMaxNics = 8;
+constexpr std::uint64_t kMaxMtuBytes = 65535;
 constexpr std::size_t kMaxLinks = 1024;
 constexpr std::uint64_t kMaxRackMemoryBytes = std::uint64_t{8} << 40;  // frame numbers have 32 bits: 16T in all
 constexpr std::uint64_t kMaxSeed = INT64_MAX;                          // what a TOML number can say
@@ -46,7 +46,7 @@ constexpr auto kProcessors = std::to_array(kCpuModelNames);
 constexpr std::array<std::string_view, 20> kMachineKeys{"memory", "cpus", "threads-per-core", "kernel", "firmware", "initrd", "cmdline",
                                                          "boot", "acpi", "debug-exit", "debug-console", "hpet", "vga", "vga-rom", "nic", "disk",
                                                          "gdb", "gdb-wait", "weight", "cap"};
-constexpr std::array<std::string_view, 7> kNicKeys{"model", "link", "uplink", "peer", "mac", "group", "queues"};
+constexpr std::array<std::string_view, 8> kNicKeys{"model", "link", "uplink", "peer", "mac", "group", "queues", "mtu"};
 
 constexpr std::array<std::string_view, 3> kDiskKeys{"image", "readonly", "snapshot"};
 
@@ -310,10 +310,7 @@ class Reader {
         auto const model = BACKPLANE_TRY(table.word("model", kModels, {}));
         NicFile nic;
         if (model == "virtio-net") nic.model = NicModel::virtio_net;
-        auto const queues = BACKPLANE_TRY(table.number("queues", 1, virtio::Net::kMaximumPairs));
-        if (queues && nic.model != NicModel::virtio_net)
-            return Unexpected{table.error_at("queues", "an e1000 has one of each kind; expected model = \"virtio-net\" as well")};
-        nic.queue_pairs = static_cast<std::uint16_t>(queues.value_or(1));
+        BACKPLANE_TRY_VOID(read_virtio(table, nic));
         auto const group = BACKPLANE_TRY(table.text("group"));
         if (group) {
             if (auto const valid = check_name(*group); !valid) {
@@ -327,6 +324,19 @@ class Reader {
         if (is_new) return nic;
         return Unexpected{table.error_at("mac", fmt::format("\"{}\" is the address of {} already; expected another",
                                                             mac_text(nic.mac), taken->second))};
+    }
+
+    Expected<void, Error> read_virtio(TomlTable const& table, NicFile& nic) {
+        auto const queues = BACKPLANE_TRY(table.number("queues", 1, virtio::NetOptions::kMaximumPairs));
+        auto const mtu = BACKPLANE_TRY(table.number("mtu", virtio::NetOptions::kSmallestMtuBytes, kMaxMtuBytes));
+        bool const is_virtio = nic.model == NicModel::virtio_net;
+        if (queues && !is_virtio)
+            return Unexpected{table.error_at("queues", "an e1000 has one of each kind; expected model = \"virtio-net\" as well")};
+        if (mtu && !is_virtio)
+            return Unexpected{table.error_at("mtu", "an e1000 tells its driver none; expected model = \"virtio-net\" as well")};
+        nic.virtio.pairs = static_cast<std::uint16_t>(queues.value_or(nic.virtio.pairs));
+        nic.virtio.mtu_bytes = static_cast<std::uint16_t>(mtu.value_or(nic.virtio.mtu_bytes));
+        return {};
     }
 
     Expected<void, Error> read_disks(TomlTable const& table, MachineFile& machine) {
@@ -483,7 +493,8 @@ std::string rack_summary(RackFile const& rack) {
         for (std::size_t i = 0; i < machine.nics.size(); ++i) {
             NicFile const& nic = machine.nics[i];
             text += fmt::format("  nic{}: {}, {}, link {}", i, model_text(nic.model), mac_text(nic.mac), rack.links[nic.link].name);
-            if (nic.queue_pairs != 1) text += fmt::format(", {} queues", nic.queue_pairs);
+            if (nic.virtio.pairs != 1) text += fmt::format(", {} queues", nic.virtio.pairs);
+            if (nic.virtio.mtu_bytes != virtio::NetOptions{}.mtu_bytes) text += fmt::format(", MTU {}", nic.virtio.mtu_bytes);
             text += '\n';
             if (nic.peer) text += fmt::format("    peer {}\n", nic_name(rack, *nic.peer));
         }

@@ -23,6 +23,7 @@
 #include "rack/queue_file.h"
 #include "rack/window_file.h"
 #include "device/network_card.h"
+#include "device/virtio/net_options.h"
 #include "cpu/cpu_model.h"
 #include "cpu/cpu_topology.h"
 #include "engine/tier.h"
@@ -76,7 +77,7 @@ struct NicFile {
     NicModel model{NicModel::e1000};
     std::uint32_t link{0};  ///< index into RackFile::links
     MacAddress mac{};       ///< from the file, or derived (rack/identity.h)
-    std::uint16_t queue_pairs{1};  ///< of a virtio-net card
+    virtio::NetOptions virtio{};  ///< of a virtio-net card
     std::string group;      ///< isolation group; empty: none
     std::string device;     ///< the uplink that it declares itself, such as "tap:x" (S2.2); empty: none
     std::optional<NicPlace> peer{};  ///< the NIC that the file couples it with (S2.3)

@@ -165,14 +165,16 @@ TEST_F(RackFileTest, SummaryForCheck) {
                   "link lan: completion landed, wait 10ms, addresses 10.77.0.0/24\n");
 }
 
-TEST_F(RackFileTest, ACardMayHaveSeveralQueues) {
+TEST_F(RackFileTest, ACardMayHaveSeveralQueuesAndALargerMtu) {
     auto const rack = parse(
         "[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", model = \"virtio-net\", mac = \"02:00:00:00:00:01\", "
-        "queues = 4}, {link = \"l\", model = \"virtio-net\"}]\n[link.l]\n");
+        "queues = 4, mtu = 9000}, {link = \"l\", model = \"virtio-net\"}]\n[link.l]\n");
     ASSERT_TRUE(rack) << rack.error().message;
-    EXPECT_EQ(rack->machines[0].nics[0].queue_pairs, 4);
-    EXPECT_EQ(rack->machines[0].nics[1].queue_pairs, 1);
-    EXPECT_NE(rack_summary(*rack).find("  nic0: virtio-net, 02:00:00:00:00:01, link l, 4 queues\n"), std::string::npos);
+    EXPECT_EQ(rack->machines[0].nics[0].virtio.pairs, 4);
+    EXPECT_EQ(rack->machines[0].nics[0].virtio.mtu_bytes, 9000);
+    EXPECT_EQ(rack->machines[0].nics[1].virtio.pairs, 1);
+    EXPECT_EQ(rack->machines[0].nics[1].virtio.mtu_bytes, 1500);
+    EXPECT_NE(rack_summary(*rack).find("  nic0: virtio-net, 02:00:00:00:00:01, link l, 4 queues, MTU 9000\n"), std::string::npos);
 }
 
 TEST_F(RackFileTest, ReadsWhatALinkDoesOnPurpose) {
@@ -308,7 +310,7 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:3: machine.a.memroy: unknown key; expected one of memory, cpus, threads-per-core, kernel, firmware, initrd, cmdline, boot, acpi, debug-exit, debug-console, hpet, vga, vga-rom, nic, disk, gdb, gdb-wait, weight, cap; did "
      "you mean \"memory\"?"},
     {"[machine.a]\nkernel = \"vmlinuz\"\n[[machine.a.nic]]\nlink = \"l\"\nmaac = 1\n[link.l]\n",
-     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, uplink, peer, mac, group, queues; did you mean \"mac\"?"},
+     "r.toml:5:1: machine.a.nic[0].maac: unknown key; expected one of model, link, uplink, peer, mac, group, queues, mtu; did you mean \"mac\"?"},
     {"[link.l]\ncomplete = \"read\"\n",
      "r.toml:2:1: link.l.complete: unknown key; expected one of uplink, forward, host-access, services, subnet, "
      "completion, wait, capture, latency, rate, loss, duplicate, reorder, reorder_by, spoofing, cut, heal, from"},
@@ -397,6 +399,12 @@ constexpr BadFile kBadFiles[] = {
      "r.toml:3:52: machine.a.nic[0].queues: a string; expected a whole number"},
     {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", queues = 2}]\n[link.l]\n",
      "r.toml:3:30: machine.a.nic[0].queues: an e1000 has one of each kind; expected model = \"virtio-net\" as well"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", model = \"virtio-net\", mtu = 67}]\n[link.l]\n",
+     "r.toml:3:49: machine.a.nic[0].mtu: 67; expected 68 to 65535"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", model = \"virtio-net\", mtu = 65536}]\n[link.l]\n",
+     "r.toml:3:49: machine.a.nic[0].mtu: 65536; expected 68 to 65535"},
+    {"[machine.a]\nkernel = \"vmlinuz\"\nnic = [{link = \"l\", mtu = 1500}]\n[link.l]\n",
+     "r.toml:3:27: machine.a.nic[0].mtu: an e1000 tells its driver none; expected model = \"virtio-net\" as well"},
     // Wrong words
     {"[rack]\nengine = \"simm\"\n", "r.toml:2:10: rack.engine: \"simm\"; expected \"sim\""},
     {"[link.l]\ncompletion = \"done\"\n", "r.toml:2:14: link.l.completion: \"done\"; expected \"landed\" or \"read\""},

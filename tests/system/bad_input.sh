@@ -75,6 +75,9 @@ racks 'nic\[0\].queues: an e1000 .*expected model = "virtio-net"' <<<"$good
 $nic
 queues = 2
 [link.lan]"
+racks 'nic\[0\].mtu: 67; expected 68 to 65535' <<<"$good
+nic = [{link = \"lan\", model = \"virtio-net\", mtu = 67}]
+[link.lan]"
 racks 'engine' <<<"$good
 [rack]
 engine = \"warp\""

@@ -126,7 +126,7 @@ TEST(HostileDriver, LengthsAtTheirLimits) {
 }
 
 TEST(HostileDriver, AFrameOf64KibAndOneByteCrossesWhole) {
-    RunningNet nic;
+    RunningNet nic{kEverything & ~net_feature::kMtu};
     std::vector<std::uint8_t> const frame = make_frame((64 << 10) + 1);
     nic.machine.put_bytes(kBuffers, with_header(kPlain, frame));
     nic.transmit_ring.offer_pieces({{kBuffers, 12 + (64 << 10) + 1, 0, 0}});
@@ -216,7 +216,7 @@ std::vector<std::uint8_t> pairs_command(std::uint16_t pairs) {
 }
 
 TEST(HostileDriver, NoQueueOfAnyPairCanBeMovedOrSwitchedOff) {
-    RunningNet nic{kEverything, 3};
+    RunningNet nic{kEverything, {.pairs = 3}};
     ASSERT_EQ(nic.command(pairs_command(3)), 0);
     std::uint64_t errors = nic.net.guest_errors().bad_accesses;
     for (std::uint16_t queue = 0; queue < Net::queues_of(3); ++queue) {
@@ -234,7 +234,7 @@ TEST(HostileDriver, NoQueueOfAnyPairCanBeMovedOrSwitchedOff) {
 }
 
 TEST(HostileDriver, ABrokenQueueOfAnyPairStopsTheDeviceUntilItsReset) {
-    RunningNet nic{kEverything, 3};
+    RunningNet nic{kEverything, {.pairs = 3}};
     for (std::uint16_t queue = 0; queue < Net::control_queue(3); ++queue) {
         nic.set_up(kEverything);
         ASSERT_EQ(nic.command(pairs_command(3)), 0);
@@ -251,7 +251,7 @@ TEST(HostileDriver, ABrokenQueueOfAnyPairStopsTheDeviceUntilItsReset) {
 
 // The rings of the pairs that the command names are looked at while it is carried out.
 TEST(HostileDriver, ACommandThatUsesABrokenQueue) {
-    RunningNet nic{kEverything, 3};
+    RunningNet nic{kEverything, {.pairs = 3}};
     nic.ring_of(Net::transmit_queue(2)).set_index(RunningNet::kSize + 1);
     EXPECT_EQ(nic.command(pairs_command(3)), 0);
     EXPECT_EQ(nic.status() & kNeedsReset, kNeedsReset);
@@ -260,7 +260,7 @@ TEST(HostileDriver, ACommandThatUsesABrokenQueue) {
 }
 
 TEST(HostileDriver, AsManyCommandsAsTheRingHolds) {
-    RunningNet nic{kEverything, 3};
+    RunningNet nic{kEverything, {.pairs = 3}};
     constexpr std::uint16_t kCommands = RunningNet::kSize / 2;
     for (std::uint16_t i = 0; i < kCommands; ++i) {
         nic.machine.put_bytes(kCommand + i * 16U, pairs_command(static_cast<std::uint16_t>(i % 5)));
@@ -305,7 +305,7 @@ constexpr std::uint64_t kStride = 1;
 // Before each access of the device to the rings, an indirect table, a packet or a command, another processor of the
 // guest fills with nonsense what is about to be accessed, or everything: what was read before is as it should be.
 TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
-    RunningNet nic{kAll, 2};
+    RunningNet nic{kAll, {.pairs = 2}};
     auto const prepare = [&] {
         nic.set_up(kAll);
         std::vector<std::uint8_t> const packet = with_header(whole_header(100), make_tcp(250));

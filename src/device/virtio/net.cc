@@ -37,14 +37,16 @@ constexpr std::pair<std::uint64_t, std::uint64_t> kRequirements[] = {
 
 }  // namespace
 
-Net::Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring, std::uint16_t pairs)
-    : Device{wiring, queues_of(pairs), kQueueSize},
+Net::Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring, NetOptions options)
+    : Device{wiring, queues_of(options.pairs), kQueueSize},
       given_mac_{mac},
+      mtu_bytes_{options.mtu_bytes},
       mac_{mac},
       clock_{clock},
-      pairs_(pairs),
-      pair_counters_(pairs) {
-    check(pairs >= 1 && pairs <= kMaximumPairs, "a card has 1 to 16 pairs of queues");
+      pairs_(options.pairs),
+      pair_counters_(options.pairs) {
+    check(options.pairs >= 1 && options.pairs <= NetOptions::kMaximumPairs, "a card has 1 to 16 pairs of queues");
+    check(mtu_bytes_ >= NetOptions::kSmallestMtuBytes, "an MTU has at least 68 bytes");
 }
 
 // What the guest sends unfinished the carrier has to finish; what it receives unfinished is its own choice.
@@ -129,7 +131,7 @@ void Net::set_carrier(bool up) {
 
 std::uint64_t Net::read_config(std::uint64_t offset, Width width) {
     Config const config{mac_, static_cast<std::uint16_t>(has_carrier_ ? kLinkUp : 0),
-                        static_cast<std::uint16_t>(pairs_.size()), kMtuBytes};
+                        static_cast<std::uint16_t>(pairs_.size()), mtu_bytes_};
     if (offset + bytes_in(width) > kConfigBytes) {
         ++errors_.bad_accesses;
         return 0;

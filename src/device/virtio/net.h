@@ -16,6 +16,7 @@
 #include "device/frame_port.h"
 #include "device/network_card.h"
 #include "device/virtio/device.h"
+#include "device/virtio/net_options.h"
 
 namespace backplane::virtio {
 
@@ -91,14 +92,11 @@ class Net final : public Device, public FramePort {
     static constexpr std::uint16_t kReceiveQueue = 0;
     static constexpr std::uint16_t kTransmitQueue = 1;
     static constexpr std::uint16_t kControlQueue = 2;  // of a driver without multiqueue
-    static constexpr std::uint16_t kMaximumPairs = 16;
     static constexpr std::uint16_t kQueueSize = 256;
-    static constexpr std::uint16_t kMtuBytes = 1500;
     static constexpr std::uint64_t kConfigBytes = 12;
 
     /// No cable is plugged in. `clock` and `wiring` outlive the device.
-    /// \param pairs  of data queues, 1 to kMaximumPairs; multiqueue is offered when there are several
-    Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring, std::uint16_t pairs = 1);
+    Net(MacAddress const& mac, MachineClock& clock, Wiring& wiring, NetOptions options = {});
 
     [[nodiscard]] std::uint64_t read_config(std::uint64_t offset, Width width) override;
     void write_config(std::uint64_t offset, Width width, std::uint64_t value) override;
@@ -169,6 +167,7 @@ class Net final : public Device, public FramePort {
     void look_at_receive(std::uint16_t pair, GuestMemory& memory);
     [[nodiscard]] std::uint16_t steer(Frame const& frame) const;
     [[nodiscard]] bool passes_filter(Frame const& frame) const;
+    [[nodiscard]] bool is_too_long(Frame const& frame) const;
     enum class Fit : std::uint8_t { fits, no_buffer, never, broken };
     [[nodiscard]] Fit find_buffers(Queue& ring, GuestMemory const& memory, std::uint64_t bytes);
     [[nodiscard]] bool are_writable(GuestMemory& memory, std::uint64_t bytes) const;
@@ -185,6 +184,7 @@ class Net final : public Device, public FramePort {
     [[nodiscard]] bool set_pairs(std::uint8_t command, ConstByteSpan data);
 
     MacAddress const given_mac_;
+    std::uint16_t const mtu_bytes_;
     MacAddress mac_;
     MachineClock& clock_;
     FramePortObserver* observer_{nullptr};

@@ -71,7 +71,7 @@ class NetPairsTest : public ::testing::Test {
     }
 
     std::uint64_t sent_{0};
-    RunningNet nic_{kEverything, kPairs};
+    RunningNet nic_{kEverything, {.pairs = kPairs}};
 };
 
 TEST_F(NetPairsTest, OffersMultiqueueOnlyWithSeveralPairs) {
@@ -287,16 +287,16 @@ TEST_F(NetPairsTest, AFrameIsReadWhenAllBeforeItAre) {
 }
 
 TEST(NetPairs, AsManyAsThereMayBe) {
-    RunningNet nic{kEverything, Net::kMaximumPairs};
-    EXPECT_EQ(nic.command(pairs_command(Net::kMaximumPairs)), kOk);
-    std::vector<std::uint16_t> const flows = flow_of_each(Net::kMaximumPairs);
+    RunningNet nic{kEverything, {.pairs = NetOptions::kMaximumPairs}};
+    EXPECT_EQ(nic.command(pairs_command(NetOptions::kMaximumPairs)), kOk);
+    std::vector<std::uint16_t> const flows = flow_of_each(NetOptions::kMaximumPairs);
     std::set<std::uint16_t> vectors;
-    for (std::uint16_t pair = 0; pair < Net::kMaximumPairs; ++pair) {
+    for (std::uint16_t pair = 0; pair < NetOptions::kMaximumPairs; ++pair) {
         nic.post_buffer(2048, pair);
         EXPECT_EQ(nic.receive(flow_frame(flows[pair])), ReceiveResult::landed);
         vectors.insert(nic.machine.last_vector);
     }
-    EXPECT_EQ(vectors.size(), Net::kMaximumPairs);
+    EXPECT_EQ(vectors.size(), NetOptions::kMaximumPairs);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace backplane::virtio {
 namespace {
 
 constexpr std::uint32_t kEthernetBytes = 14;
+constexpr std::uint32_t kVlanBytes = 4;
 constexpr std::uint16_t kVlanEtherType = 0x8100;
 
 // Goes through the bytes of some chains' writable pieces, in order.
@@ -126,13 +127,23 @@ bool Net::passes_filter(Frame const& frame) const {
     return filter_.passes(destination, mac_);
 }
 
+// [VIRTIO] 5.1.4.1: a driver that knows the MTU gets nothing longer, but for a whole segment.
+bool Net::is_too_long(Frame const& frame) const {
+    if (!has(net_feature::kMtu) || frame.offload.segments != Offload::Segments::none) return false;
+    if (frame.bytes <= kEthernetBytes + mtu_bytes_) return false;
+    std::array<std::byte, kEthernetBytes> head{};
+    copy_head(frame, head);
+    bool const is_tagged = load_be16(head, 12) == kVlanEtherType;
+    return !is_tagged || frame.bytes > kEthernetBytes + kVlanBytes + mtu_bytes_;
+}
+
 ReceiveResult Net::receive(Frame const& frame) {
     GuestMemory* const memory = wiring().dma();
     if (memory == nullptr || !is_started() || !has_carrier_) return ReceiveResult::refused;
     std::uint16_t const pair = steer(frame);
     std::uint16_t const index = receive_queue(pair);
     if (!queue(index).is_running()) return ReceiveResult::refused;
-    if (frame.bytes < kEthernetBytes || !passes_filter(frame)) return ReceiveResult::refused;
+    if (frame.bytes < kEthernetBytes || is_too_long(frame) || !passes_filter(frame)) return ReceiveResult::refused;
     look_at_receive(pair, *memory);
     std::uint64_t const bytes = sizeof(NetHeader) + frame.bytes;
     Fit const fit = find_buffers(queue(index), *memory, bytes);

@@ -226,6 +226,36 @@ TEST_F(NetTest, ASumThatTheCarrierComputedIsSaidToBeRight) {
     EXPECT_EQ(nic_.machine.get<NetHeader>(at).flags, kHeaderDataValid);
 }
 
+// [VIRTIO] 5.1.4.1
+TEST_F(NetTest, ADriverThatKnowsTheMtuGetsNothingLonger) {
+    RunningNet nic{kEverything, {.mtu_bytes = 4000}};
+    EXPECT_EQ(nic.net.read_config(10, Width::word), 4000U);
+    for (int i = 0; i < 16; ++i) nic.post_buffer();
+    EXPECT_EQ(nic.receive(make_frame(14 + 4000)), ReceiveResult::landed);
+    EXPECT_EQ(nic.receive(make_frame(14 + 4001)), ReceiveResult::refused);
+    EXPECT_EQ(nic.command({2, 0, 42, 0}), 0);
+    for (std::size_t const bytes : {4000, 4001}) {
+        std::vector<std::uint8_t> tagged = make_frame(18 + bytes);
+        tagged[12] = 0x81;
+        tagged[13] = 0x00;
+        tagged[14] = 0;
+        tagged[15] = 42;
+        EXPECT_EQ(nic.receive(tagged), bytes == 4000 ? ReceiveResult::landed : ReceiveResult::refused) << bytes;
+    }
+    Offload const whole{.needs_checksum = true,
+                        .segments = Offload::Segments::tcp_ipv4,
+                        .checksum_start = kTransport,
+                        .checksum_offset = 16,
+                        .segment_bytes = 3960,
+                        .header_bytes = 54};
+    std::vector<std::uint8_t> segment = make_tcp(9000);
+    std::memcpy(segment.data(), kMac.data(), kMac.size());
+    EXPECT_EQ(nic.receive(segment, whole), ReceiveResult::landed) << "what it cuts in thought";
+    nic.set_up(kEverything & ~net_feature::kMtu);
+    for (int i = 0; i < 16; ++i) nic.post_buffer();
+    EXPECT_EQ(nic.receive(make_frame(14 + 4001)), ReceiveResult::landed) << "a driver that does not";
+}
+
 TEST_F(NetTest, TooFewBuffersChangeNothing) {
     nic_.post_buffer(1000);
     EXPECT_EQ(nic_.receive(make_frame(1500)), ReceiveResult::no_buffer);

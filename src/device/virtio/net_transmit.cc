@@ -169,7 +169,7 @@ std::uint64_t Net::take_front() {
 
 void Net::complete_transmit(std::uint64_t number) {
     GuestMemory* const memory = wiring().dma();
-    std::bitset<kMaximumPairs> done;
+    std::bitset<NetOptions::kMaximumPairs> done;
     while (!in_flight_.empty() && in_flight_.front().number <= number) {
         InFlight const& frame = in_flight_.front();
         if (memory != nullptr) queue(transmit_queue(frame.pair)).push_used(*memory, frame.head, 0);

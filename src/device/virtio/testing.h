@@ -165,13 +165,13 @@ class RunningNet {
     static constexpr std::uint16_t kSize = 16;
 
     /// \param features  the driver takes what is offered of these
-    /// \param pairs  that the device has; the driver sets up those that it can use
-    explicit RunningNet(std::uint64_t features = kEverything, std::uint16_t pairs = 1)
+    /// \param options  of the pairs the driver sets up those that it can use
+    explicit RunningNet(std::uint64_t features = kEverything, NetOptions options = {})
         : receive_ring{machine, 0x10000, kSize},
           transmit_ring{machine, 0x20000, kSize},
           control_ring{machine, 0x30000, kSize},
-          net{kMac, machine.clock, machine, pairs} {
-        for (std::uint64_t i = 0; i + 2 < 2U * pairs; ++i)
+          net{kMac, machine.clock, machine, options} {
+        for (std::uint64_t i = 0; i + 2 < 2U * options.pairs; ++i)
             more_rings.emplace_back(machine, 0x80000 + i * 0x4000, kSize);
         net.allow_unfinished_frames();
         net.set_observer(&observer);

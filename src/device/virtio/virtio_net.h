@@ -25,8 +25,7 @@ namespace backplane {
 class VirtioNet final : public virtio::PciTransport, public NetworkCard {
   public:
     /// A card with this address, no cable plugged in. `clock` is the machine's and outlives the card.
-    /// \param pairs  of data queues, 1 to virtio::Net::kMaximumPairs
-    VirtioNet(std::string name, MacAddress const& mac, MachineClock& clock, std::uint16_t pairs = 1);
+    VirtioNet(std::string name, MacAddress const& mac, MachineClock& clock, virtio::NetOptions options = {});
 
     [[nodiscard]] PciFunction& function() override { return *this; }
     [[nodiscard]] FramePort& port() override { return net_; }

@@ -152,7 +152,8 @@ void act(RunningNet& nic, FuzzInput& input) {
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
     FuzzInput input{data, size};
-    RunningNet nic{~std::uint64_t{0}, static_cast<std::uint16_t>(1 + input.take<std::uint8_t>() % kMostPairs)};
+    RunningNet nic{~std::uint64_t{0},
+                   {.pairs = static_cast<std::uint16_t>(1 + input.take<std::uint8_t>() % kMostPairs)}};
     while (!input.is_empty()) act(nic, input);
     return 0;
 }
