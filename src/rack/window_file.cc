@@ -25,11 +25,12 @@ Expected<std::uint64_t, Error> parse_part(std::string_view text) {
     return Unexpected{bad_input(fmt::format("\"{}\"; expected a power of two, \"4K\" to \"256M\"", text))};
 }
 
-/// The machines of the list, or all.
+/// The machines of the list, or all without one.
 Expected<std::vector<std::uint32_t>, Error> read_members(TomlTable const& table,
                                                          std::vector<std::string> const& machines) {
     std::vector<std::string> names = BACKPLANE_TRY(table.texts("machines"));
-    if (names.empty()) names = machines;
+    auto const keys = table.keys_in_file_order();
+    if (std::ranges::find(keys, "machines") == keys.end()) names = machines;
     std::vector<std::uint32_t> members;
     for (std::string const& name : names) {
         auto const found = std::ranges::find(machines, name);

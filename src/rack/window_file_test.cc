@@ -57,6 +57,7 @@ TEST(WindowFile, WhatIsWrongIsNamedWithItsPlace) {
              Case{"[window]\nmachines = [\"alpha\", \"alpha\"]\n",
                   "r.toml:2:12: window.machines: \"alpha\" twice; expected each machine once"},
              Case{"[window]\nmachines = [\"alpha\"]\n", "r.toml:2:12: window.machines: 1 machines; expected 2 to 64"},
+             Case{"[window]\nmachines = []\n", "r.toml:2:12: window.machines: 0 machines; expected 2 to 64"},
              Case{"[window]\nvectors = 33\n", "r.toml:2:11: window.vectors: 33; expected 1 to 32"},
              Case{"[window]\nsection = \"128M\"\n",
                   "r.toml:2:11: window.section: 128M for each of 3 machines; expected at most 256M in all"},

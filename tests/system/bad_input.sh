@@ -1,18 +1,26 @@
 #!/bin/bash
-# What a user can get wrong: exit code 2, one clear line on standard error, nothing on standard output, no report left.
+# What a user can get wrong: exit code 2, one clear line on standard error, nothing on standard output, and no file left:
+# no report, no capture, no socket.
 . "$(dirname "$0")/asserts"
+
+export XDG_RUNTIME_DIR=$work/run
+mkdir "$XDG_RUNTIME_DIR"
+files() { find . -mindepth 1 ! -name out ! -name err -printf '%p %s %T@\n' | sort; }
 
 # refuses PATTERN WORDS...: `backplane WORDS...` is refused with one line like PATTERN
 refuses() {
     local pattern=$1
     shift
+    files >"$listing"
     expect_exit 2 "$backplane" "$@"
     [ "$(wc -l <err)" = 1 ] || { cat err; die "not one line: $*"; }
     expect_line err "$pattern"
     [ ! -s out ] || { cat out; die "something on standard output: $*"; }
-    [ ! -e report.json ] || die "a report was left: $*"
+    files | diff "$listing" - || die "a file was left or changed: $*"
 }
 
+listing=$(mktemp)
+trap 'rm -rf "$work" "$listing"' EXIT
 kernel=$images/cloud/vmlinuz
 : >empty
 head -c 100000 "$kernel" >truncated
@@ -83,4 +91,36 @@ racks 'engine' <<<"$good
 engine = \"warp\""
 racks 'expected 1 to 16' <<<"$good
 cpus = 17"
+
+# windows PLACE PATTERN: a rack of two machines with a capture and a control socket, whose [window] is on standard input from line 9 on
+windows() {
+    {
+        printf '[rack]\ncontrol = "./socket"\n'
+        for name in alpha beta; do printf '[machine.%s]\nkernel = "%s"\n' $name "$kernel"; done
+        printf '[link.lan]\ncapture = "lan.pcapng"\n'
+        cat
+    } >rack.toml
+    refuses "^.*rack.toml:$1: window$2" run rack.toml --report report.json
+    refuses "^.*rack.toml:$1: window$2" check rack.toml
+}
+windows 10:1 '.sections: unknown key; expected one of section, common, machines, vectors; did you mean "section"' <<<$'[window]\nsections = "4K"'
+windows 9:9 '.alpha: unknown key; expected one of section' <<<$'[window.alpha]\nsection = "4K"'
+windows 9:1 ': a list of tables; expected a table \[window\]' <<<'[[window]]'
+for size in 3K 2K 512M -4K '' much 99999999999999999999K; do
+    windows 10:11 ".section: \"$size\"; expected a power of two, \"4K\" to \"256M\"" <<<$'[window]\nsection = "'"$size"'"'
+    windows 10:10 ".common: \"$size\"; expected a power of two, \"4K\" to \"256M\"" <<<$'[window]\ncommon = "'"$size"'"'
+done
+windows 10:11 '.section: a whole number; expected a string' <<<$'[window]\nsection = 65536'
+windows 10:11 '.section: 256M for each of 2 machines; expected at most 256M in all' <<<$'[window]\nsection = "256M"'
+windows 10:11 '.section: 128M for each of 2 machines, and the common part; expected at most 256M' <<<$'[window]\nsection = "128M"\ncommon = "4K"'
+windows 10:12 '.machines: "bta"; expected one of alpha, beta; did you mean "beta"' <<<$'[window]\nmachines = ["alpha", "bta"]'
+windows 10:12 '.machines: "alpha" twice; expected each machine once' <<<$'[window]\nmachines = ["alpha", "alpha"]'
+windows 10:12 '.machines: 1 machines; expected 2 to 64' <<<$'[window]\nmachines = ["alpha"]'
+windows 10:12 '.machines: 0 machines; expected 2 to 64' <<<$'[window]\nmachines = []'
+windows 10:12 '.machines: a whole number; expected a list of strings' <<<$'[window]\nmachines = 2'
+for count in 0 33; do windows 10:11 ".vectors: $count; expected 1 to 32" <<<$'[window]\nvectors = '$count; done
+windows 10:11 '.vectors: a string; expected a whole number' <<<$'[window]\nvectors = "two"'
+windows 10:11 '.vectors: a number with a fraction; expected a whole number' <<<$'[window]\nvectors = 1.5'
+racks "window.machines: 1 machines; expected 2 to 64" <<<"$good
+[window]"
 echo "all refused as they should be"
