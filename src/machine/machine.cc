@@ -1,6 +1,7 @@
 #include "machine/machine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/int128.h"
 #include "cpu/descriptor.h"
@@ -209,29 +210,30 @@ bool Machine::others_wait() const {
     return false;
 }
 
-std::uint64_t Machine::quota(Ticks stop, std::uint64_t budget, bool shares) const {
+std::uint64_t Machine::quota(Ticks stop, bool shares) const {
     if (stepping_cpu_ == current_) return 1;
-    std::uint64_t const most = std::min(budget, quota_until(stop));
+    std::uint64_t most = std::min(budget_, quota_until(stop));
+    if (piece_left_) most = std::min(most, *piece_left_);
     return shares ? std::min(most, turn_left_) : most;
 }
 
 void Machine::run_until(Ticks barrier) {
     if (window_) window_->forget_code();
-    std::uint64_t budget = clock_.now() < barrier ? budget_until(barrier) : 0;
+    if (std::exchange(budget_barrier_, barrier) != barrier) budget_ = clock_.now() < barrier ? budget_until(barrier) : 0;
     while (state_ == State::running && !held_ && clock_.now() < barrier) {
         clock_.fire_due();
         Ticks const stop = std::min(barrier, clock_.next_deadline());
         if (!take_turn()) {
             rest_until(stop);
-        } else if (budget == 0) {
+        } else if (budget_ == 0) {
             steal_until(barrier);
         } else if (stop > clock_.now()) {
             bool const shares = others_wait();
             running_engine().cpu().set_yields(shares);
             Ticks const begin = clock_.now();
-            VirtualizationEvent const event = running_engine().run(quota(stop, budget, shares));
+            VirtualizationEvent const event = running_engine().run(quota(stop, shares));
             turn_left_ -= std::min(turn_left_, event.instructions);
-            if (settings_.share_ppm != kWholeShare) budget -= event.instructions;
+            if (settings_.share_ppm != kWholeShare) budget_ -= event.instructions;
             for (MachineObserver* observer : observers_) observer->executed(current_, begin, event);
             handle(event);
         }
@@ -241,7 +243,8 @@ void Machine::run_until(Ticks barrier) {
 
 void Machine::hold_if_stopped(VirtualizationEvent const& event) {
     bool const stopped = event.kind == VirtualizationEvent::Kind::debug_stop;
-    if (!stopped && !(stepping_cpu_ == current_ && event.instructions != 0)) return;
+    bool const ends_piece = piece_left_ && (*piece_left_ -= event.instructions) == 0;
+    if (!stopped && !ends_piece && !(stepping_cpu_ == current_ && event.instructions != 0)) return;
     held_ = true;
     stop_ = stopped ? running_engine().debug_stop() : DebugStop{.cause = DebugStop::Cause::step};
 }

@@ -122,6 +122,12 @@ class Machine {
     void resume(Resume how, unsigned cpu = 0) {
         held_ = false;
         stepping_cpu_ = how == Resume::step ? std::optional{cpu} : std::nullopt;
+        piece_left_.reset();
+    }
+    /// Until all processors together have executed so many instructions more, or forever if the machine ends first.
+    void resume_for(std::uint64_t instructions) {
+        resume(Resume::run);
+        piece_left_ = instructions;
     }
     /// Why it is held.
     [[nodiscard]] DebugStop debug_stop() const { return stop_; }
@@ -175,7 +181,7 @@ class Machine {
     [[nodiscard]] bool take_turn();
     [[nodiscard]] bool others_wait() const;
     void switch_to(unsigned cpu);
-    [[nodiscard]] std::uint64_t quota(Ticks stop, std::uint64_t budget, bool shares) const;
+    [[nodiscard]] std::uint64_t quota(Ticks stop, bool shares) const;
     void handle(VirtualizationEvent const& event);
     void hold_if_stopped(VirtualizationEvent const& event);
     void take_power_event();
@@ -204,6 +210,8 @@ class Machine {
 
     unsigned current_{0};
     std::uint64_t turn_left_{0};  ///< instructions
+    std::uint64_t budget_{0};     ///< instructions up to budget_barrier_, whether it was held on its way there or not
+    Ticks budget_barrier_{};
     State state_{State::running};
     std::string cause_;
     std::uint64_t crash_rip_{0};
@@ -211,6 +219,7 @@ class Machine {
     Ticks stolen_time_{};
     bool held_{false};
     std::optional<unsigned> stepping_cpu_;
+    std::optional<std::uint64_t> piece_left_;  ///< instructions until it is held
     DebugStop stop_;
     std::vector<MachineObserver*> observers_;
 };
