@@ -106,6 +106,13 @@ RackReport run_measured(Rack& rack, StopFlags const& stop) {
     return report;
 }
 
+/// With --verify: what made the tiers differ, if they did.
+void explain_difference(Rack const& rack, StopFlags const& stop) {
+    if (!rack.has_difference()) return;
+    print(STDERR_FILENO, "backplane: the tiers differ; both run again to find the block (Ctrl-C ends the search)\n");
+    print(STDERR_FILENO, rack.explain_difference(stop));
+}
+
 Expected<std::optional<ReportFile>, Error> report_file(RunOptions const& options) {
     std::optional<ReportFile> file;
     if (options.report) file = BACKPLANE_TRY(ReportFile::create(*options.report));
@@ -174,6 +181,7 @@ ExitCode execute(RunCommand const& command) {
     RackReport const report = run_measured(**rack, stop);
     consoles.finish();
     print(text_fd, '\n' + human_report(report));
+    explain_difference(**rack, stop);
     return write_report(*report_to, report, exit_code(report.ending, stop));
 }
 
@@ -226,6 +234,7 @@ ExitCode execute(BootCommand const& command) {
     if (!report) return refuse(report.error());
     if (!console.is_at_line_start()) print(STDERR_FILENO, "\n");
     print(STDERR_FILENO, boot_summary(*report));
+    explain_difference(**rack, stop);
     ExitCode code = exit_code(report->ending, stop);
     if (auto const status = report->machines.front().exit_status) code = static_cast<ExitCode>(*status);
     return write_report(*report_to, *report, code);

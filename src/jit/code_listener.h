@@ -28,7 +28,8 @@ struct Thunk {
 /// RBP, R12 to R15, and 8 bytes.
 inline constexpr std::uint8_t kHostFrameBytes = 64;
 
-/// A block that has just been made. Everything in it is lent for the call.
+/// A block that has just been made. Its trace and host code stay until the block is forgotten or all are flushed; the rest
+/// is lent for the call.
 struct NewBlock {
     std::uint64_t linear;  ///< address of its first instruction; others may lead to the same physical one
     CodeView view;

@@ -165,6 +165,7 @@ class Machine {
     [[nodiscard]] std::size_t disk_count() const { return disks_.size(); }
     [[nodiscard]] VirtioBlock const& disk(std::size_t index) const { return *disks_[index]; }
     [[nodiscard]] GuestMemory& memory() { return memory_; }
+    [[nodiscard]] GuestMemory const& memory() const { return memory_; }
     [[nodiscard]] Bus& bus() { return bus_; }
     [[nodiscard]] unsigned cpu_count() const { return static_cast<unsigned>(vcpus_.size()); }
     /// Whose turn it is, or was last.

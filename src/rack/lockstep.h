@@ -9,11 +9,11 @@
 
 namespace backplane {
 
-/// The first difference between two machines that should be in the same state, in words; none: they are equal.
+/// The first differences between two machines that should be in the same state, in one line; none: they are equal.
 /// Compares instruction counts, clocks and the whole architectural state.
 [[nodiscard]] std::optional<std::string> find_difference(Machine const& translated, Machine const& interpreted);
 
-/// The first page of RAM that differs; for the end of a run, since it looks at all memory.
-[[nodiscard]] std::optional<std::string> find_memory_difference(Machine& translated, Machine& interpreted);
+/// The first page of RAM that differs: a look at all memory.
+[[nodiscard]] std::optional<std::string> find_memory_difference(Machine const& translated, Machine const& interpreted);
 
 }  // namespace backplane

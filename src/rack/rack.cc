@@ -12,6 +12,7 @@
 #include "machine/boot_file.h"
 #include "machine/firmware.h"
 #include "machine/layout.h"
+#include "rack/block_search.h"
 #include "rack/console_buffer.h"
 #include "rack/control_server.h"
 #include "rack/identity.h"
@@ -71,6 +72,8 @@ struct Rack::Parts final : ControlTarget {
     std::optional<SharedWindow> window;
     std::optional<Monitor> monitor;
     std::unique_ptr<Rack> shadow;  // the same rack in the interpreter, with `verify`
+    SeenDifference seen{};
+    bool differs{false};
     std::optional<BoundedFile> instruction_trace, exit_trace;
     std::vector<std::unique_ptr<MachineTracer>> tracers;
     std::unique_ptr<Timeline> timeline;
@@ -112,6 +115,7 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] bool is_timed_out(HostClock::time_point start) const;
     void pass_input();
     void verify();
+    [[nodiscard]] std::optional<std::string> difference_to_shadow(std::size_t machine, bool with_memory) const;
     void wait_for_next_event(StopFlags const& stop);
     [[nodiscard]] bool only_input_can_help() const;
     [[nodiscard]] bool is_paced() const;
@@ -134,6 +138,19 @@ bool writes_disk_files(RackFile const& file) {
 Rack::Rack(std::unique_ptr<Parts> parts) : parts_{std::move(parts)} {}
 Rack::~Rack() = default;
 
+namespace {
+
+/// The same rack once more, for a comparison: it leaves nothing behind.
+Expected<std::unique_ptr<Rack>, Error> create_again(RackFile file, RackOptions const& options, Tier tier) {
+    file.tier = tier;
+    for (LinkFile& link : file.links) link.capture.reset();
+    RackOptions quiet;
+    quiet.machine_made = options.machine_made;
+    return Rack::create(file, std::move(quiet));
+}
+
+}  // namespace
+
 Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOptions options) {
     auto parts = std::make_unique<Parts>();
     parts->file = file;
@@ -154,10 +171,7 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
         return Unexpected{bad_input("processor: \"avx2\": this host lacks AVX2, FMA or F16C; expected \"sse\"")};
     BACKPLANE_TRY_VOID(parts->build());
     if (parts->options.verify) {
-        RackFile interpreted = file;
-        interpreted.tier = Tier::interpreter;
-        for (LinkFile& link : interpreted.links) link.capture.reset();
-        parts->shadow = BACKPLANE_TRY(Rack::create(interpreted, RackOptions{}));
+        parts->shadow = BACKPLANE_TRY(create_again(file, parts->options, Tier::interpreter));
     }
     return std::unique_ptr<Rack>{new Rack{std::move(parts)}};
 }
@@ -284,6 +298,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
     auto machine = BACKPLANE_TRY(Machine::create(std::move(settings), *pool, *consoles.back()));
     BACKPLANE_TRY_VOID(start_machine(*machine, machine_file, kernels));
     machines.push_back(std::move(machine));
+    if (options.machine_made) options.machine_made(*machines.back());
     return {};
 }
 
@@ -458,17 +473,56 @@ void Rack::Parts::pass_input() {
     typed.erase(typed.begin(), typed.begin() + static_cast<std::ptrdiff_t>(accepted));
 }
 
-/// Takes the shadow to the same barrier and compares.
+std::optional<std::string> Rack::Parts::difference_to_shadow(std::size_t machine, bool with_memory) const {
+    Machine const& other = *shadow->parts_->machines[machine];
+    auto difference = find_difference(*machines[machine], other);
+    if (!difference && with_memory) difference = find_memory_difference(*machines[machine], other);
+    return difference;
+}
+
+/// Takes the shadow to the same barrier and compares. Memory now and then: it takes some 50 ms for 256 MiB.
 void Rack::Parts::verify() {
-    Parts& other = *shadow->parts_;
-    other.monitor->run_to_barrier(Ticks::never());
+    constexpr std::uint64_t kBarriersBetweenMemory = 64;
+    shadow->parts_->monitor->run_to_barrier(Ticks::never());
+    seen.different_barriers = monitor->barrier_count();
+    bool const with_memory = seen.different_barriers - seen.equal_barriers >= kBarriersBetweenMemory || !monitor->has_running_machine();
     for (std::size_t i = 0; i < machines.size(); ++i) {
-        auto difference = find_difference(*machines[i], *other.machines[i]);
-        bool const ended = machines[i]->state() != Machine::State::running;
-        if (!difference && ended && !monitor->has_running_machine()) difference = find_memory_difference(*machines[i], *other.machines[i]);
-        if (difference) machines[i]->stop("the translator differs from the interpreter " + *difference);
-        if (difference) ending = Ending::crashed;
+        auto const difference = difference_to_shadow(i, with_memory);
+        if (!difference) continue;
+        machines[i]->stop("the translator differs from the interpreter " + *difference);
+        differs = true;
+        ending = Ending::crashed;
     }
+    if (with_memory && !differs) seen.equal_barriers = seen.different_barriers;
+}
+
+/// Both tiers of a rack from its beginning.
+class Rack::TwoTiers final : public LockstepRun {
+  public:
+    static Expected<std::unique_ptr<LockstepRun>, Error> create(RackFile const& file, RackOptions const& options) {
+        auto tiers = std::make_unique<TwoTiers>();
+        tiers->translated_ = BACKPLANE_TRY(create_again(file, options, Tier::translator));
+        tiers->interpreted_ = BACKPLANE_TRY(create_again(file, options, Tier::interpreter));
+        return std::unique_ptr<LockstepRun>{std::move(tiers)};
+    }
+    std::size_t machine_count() const override { return translated_->parts_->machines.size(); }
+    Machine& translated(std::size_t machine) override { return *translated_->parts_->machines[machine]; }
+    Machine& interpreted(std::size_t machine) override { return *interpreted_->parts_->machines[machine]; }
+    void run_to_barrier() override {
+        translated_->parts_->monitor->run_to_barrier();
+        interpreted_->parts_->monitor->run_to_barrier();
+    }
+
+  private:
+    std::unique_ptr<Rack> translated_, interpreted_;
+};
+
+bool Rack::has_difference() const { return parts_->differs; }
+
+std::string Rack::explain_difference(StopFlags const& stop) const {
+    parts_->shadow.reset();  // two more come
+    return backplane::explain_difference([this] { return TwoTiers::create(parts_->file, parts_->options); }, parts_->seen,
+                                         [&stop] { return stop.should_stop(); });
 }
 
 /// Nothing will ever happen in the rack by itself.

@@ -17,6 +17,7 @@
 #include "device/vga/text_screen.h"
 #include "host/console_input.h"
 #include "host/stop_flags.h"
+#include "machine/machine.h"
 #include "rack/rack_file.h"
 #include "rack/report.h"
 
@@ -52,6 +53,8 @@ struct RackOptions {
     /// Run every machine a second time in the interpreter, compare both at every barrier, and stop at the first
     /// difference with the machine as crashed. Input from outside would make them differ.
     bool verify{false};
+    /// Called with each machine once it stands, also with those of the other runs that `verify` needs. Optional.
+    std::function<void(Machine&)> machine_made;
 };
 
 class Rack {
@@ -70,6 +73,12 @@ class Rack {
     /// Why there is no control socket although one was asked for: one line.
     [[nodiscard]] std::optional<std::string> control_problem() const;
 
+    /// With `verify`: the run has ended because the tiers differ.
+    [[nodiscard]] bool has_difference() const;
+    /// Runs both tiers again, up to three times, to find the block that made the difference: several lines about it
+    /// (rack/block_search.h). `stop` ends the search.
+    [[nodiscard]] std::string explain_difference(StopFlags const& stop) const;
+
     /// Where debuggers can connect, one line a machine: "alpha: 127.0.0.1:1234".
     [[nodiscard]] std::vector<std::string> debugger_addresses() const;
     /// The guests get less than the widest processor because the host has less, and the rack file did not say so.
@@ -80,6 +89,7 @@ class Rack {
 
   private:
     struct Parts;
+    class TwoTiers;
     explicit Rack(std::unique_ptr<Parts> parts);
     std::unique_ptr<Parts> parts_;
 };

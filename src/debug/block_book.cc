@@ -1,0 +1,19 @@
+#include "debug/block_book.h"
+
+namespace backplane {
+
+void BlockBook::made_block(NewBlock const& block) {
+    blocks_.insert_or_assign(
+        block.trace.address,
+        Kept{
+            block.linear, block.view, &block.trace, block.host, {block.guest.begin(), block.guest.end()}, block.marks});
+}
+
+std::optional<std::string> BlockBook::find(std::uint64_t physical) const {
+    auto const found = blocks_.find(physical);
+    if (found == blocks_.end()) return {};
+    Kept const& kept = found->second;
+    return text_.block({kept.linear, kept.view, *kept.trace, kept.guest, kept.host, kept.marks});
+}
+
+}  // namespace backplane
