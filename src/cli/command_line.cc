@@ -24,7 +24,7 @@ constexpr std::uint64_t kMostQuanta = 1'000'000'000;
 constexpr auto kOptions = std::to_array<std::string_view>({
     "--boot", "--debug-console", "--hpet", "--vga", "--vga-rom", "--firmware", "--tier", "--processor", "--verify", "--report", "--timeout", "--kernel", "--initrd",
     "--append", "--memory", "--disk", "--readonly", "--snapshot", "--acpi", "--help", "--debug-exit", "--gdb", "--gdb-wait", "--trace-instructions",
-    "--trace", "--trace-exits", "--trace-limit", "--perf-map", "--dump-blocks", "--gdb-jit", "--threads", "--json", "--cpus", "--threads-per-core"});
+    "--trace", "--trace-exits", "--trace-limit", "--perf-map", "--dump-blocks", "--gdb-jit", "--code-buffer", "--threads", "--json", "--cpus", "--threads-per-core"});
 constexpr std::array<std::string_view, 2> kAcpis{"reduced", "full"};
 constexpr double kLongestTimeoutSeconds = 1e9;
 
@@ -57,7 +57,7 @@ constexpr std::array<std::string_view, 2> kTiers{"translator", "interpreter"};
 /// What the parser fills in; checked afterwards.
 struct Words {
     std::string rack_file, report, timeout, tier, processor, kernel, firmware, initrd, append, memory, acpi, boot, gdb;
-    std::string trace, trace_instructions, trace_exits, trace_limit, dump_blocks, threads, control, argument, vga_rom;
+    std::string trace, trace_instructions, trace_exits, trace_limit, dump_blocks, code_buffer, threads, control, argument, vga_rom;
     bool debug_exit{false}, debug_console{false}, hpet{false}, vga{false}, verify{false}, gdb_wait{false}, json{false}, perf_map{false}, gdb_jit{false};
     std::vector<std::string> disks;
     bool read_only{false}, snapshot{false};
@@ -78,6 +78,7 @@ void add_run_options(CLI::App& command, Words& words) {
     command.add_option("--trace-instructions", words.trace_instructions, "write every instruction to this file")->type_name("FILE");
     command.add_option("--trace-exits", words.trace_exits, "write every device access and engine exit to this file")->type_name("FILE");
     command.add_option("--trace-limit", words.trace_limit, "the most bytes of each trace (256M)")->type_name("SIZE");
+    command.add_option("--code-buffer", words.code_buffer, "memory for translated code, each processor (10M); when it is full, all is made anew; same results")->type_name("SIZE");
     command.add_flag("--perf-map", words.perf_map, "let perf name translated code: write /tmp/perf-PID.map");
     command.add_option("--dump-blocks", words.dump_blocks, "write each translated block to this file, guest and host instructions")->type_name("FILE");
     command.add_flag("--gdb-jit", words.gdb_jit, "let a GDB that debugs this program, not a guest, name translated code");
@@ -126,6 +127,14 @@ Error option_error(std::string_view option, Error const& error) {
     return bad_input(std::string{option} + ": " + error.message);
 }
 
+Expected<std::size_t, Error> code_bytes(std::string_view text) {
+    auto const bytes = parse_byte_count(text);
+    if (!bytes) return Unexpected{option_error("--code-buffer", bytes.error())};
+    if (*bytes < SimEngine::kLeastCodeBytes || *bytes > SimEngine::kMostCodeBytes)
+        return Unexpected{bad_input("--code-buffer: " + in_quotes(text) + "; expected 64K to 1G")};
+    return *bytes;
+}
+
 Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& command) {
     RunOptions options;
     if (command.count("--report") != 0) options.report = words.report;
@@ -144,6 +153,7 @@ Expected<RunOptions, Error> run_options(Words const& words, CLI::App const& comm
     if (command.count("--trace") != 0) options.traces.timeline = words.trace;
     if (command.count("--trace-instructions") != 0) options.traces.instructions = words.trace_instructions;
     if (command.count("--trace-exits") != 0) options.traces.exits = words.trace_exits;
+    if (command.count("--code-buffer") != 0) options.code_bytes = BACKPLANE_TRY(code_bytes(words.code_buffer));
     options.code.perf_map = words.perf_map;
     options.code.gdb = words.gdb_jit;
     if (command.count("--dump-blocks") != 0) options.code.blocks = words.dump_blocks;

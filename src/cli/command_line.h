@@ -27,6 +27,7 @@ struct RunOptions {
     std::optional<CpuModel> processor;                ///< likewise
     std::optional<unsigned> threads;                  ///< instead of the rack file's
     bool verify{false};                               ///< run the interpreter beside the translator and compare
+    std::optional<std::size_t> code_bytes;            ///< instead of the default
     RackOptions::Traces traces;
     CodeRecords code;
 };

@@ -169,6 +169,7 @@ ExitCode execute(RunCommand const& command) {
     if (command.options.processor) file->processor = *command.options.processor;
     options.traces = command.options.traces;
     options.code = command.options.code;
+    options.code_bytes = command.options.code_bytes.value_or(options.code_bytes);
     options.threads = command.options.threads.value_or(file->threads.value_or(1));
     options.control = control_socket(*file);
     auto const rack = Rack::create(*file, std::move(options));
@@ -224,6 +225,7 @@ ExitCode execute(BootCommand const& command) {
     if (command.options.processor) file.processor = *command.options.processor;
     options.traces = command.options.traces;
     options.code = command.options.code;
+    options.code_bytes = command.options.code_bytes.value_or(options.code_bytes);
     auto const rack = Rack::create(file, std::move(options));
     if (!rack) return refuse(rack.error());
     say_if_processor_is_smaller(**rack);

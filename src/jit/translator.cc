@@ -521,6 +521,10 @@ constexpr std::size_t kMostBlockBytes = 16384;
 }  // namespace
 
 Expected<std::unique_ptr<Translator>, Error> Translator::create(Cpu& cpu, std::size_t bytes) {
+    static_assert(kThunkRoom + 2 * kMostBlockBytes + kForwardBytes <= kLeastBytes);
+    if (bytes < kLeastBytes || bytes > kMostBytes)
+        return Unexpected{bad_input("a buffer of " + std::to_string(bytes) + " bytes for translated code; expected " +
+                                    std::to_string(kLeastBytes) + " to " + std::to_string(kMostBytes))};
     void* const arena =
         ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED) return Unexpected{host_error("no memory for translated code", errno)};

@@ -55,9 +55,11 @@ struct TranslatorCounters {
 class Translator final : public CodeTier {
   public:
     static constexpr std::size_t kDefaultBytes = 10U << 20;
+    /// Room for shared code and a few blocks; and what a jump reaches.
+    static constexpr std::size_t kLeastBytes = 64U << 10, kMostBytes = 1U << 30;
 
-    /// A translator for `cpu`, with a code buffer of `bytes`.
-    /// Errors: the host gives no memory that can be written and executed; the machine then goes on interpreted.
+    /// A translator for `cpu`, with a code buffer of `bytes`. When it is full, all of it is forgotten.
+    /// Errors: bad_input, a size below kLeastBytes or above kMostBytes; host, there is no memory that can be written and executed.
     [[nodiscard]] static Expected<std::unique_ptr<Translator>, Error> create(Cpu& cpu,
                                                                              std::size_t bytes = kDefaultBytes);
     ~Translator() override;

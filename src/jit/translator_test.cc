@@ -5,6 +5,7 @@
 #include <numeric>
 #include <ostream>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "cpu/deferred_flags.h"
@@ -183,6 +184,16 @@ INSTANTIATE_TEST_SUITE_P(
         Form{"lea r13, [rbx + rsi*8 - 5]", {0x4c, 0x8d, 0x6c, 0xf3, 0xfb}},
         Form{"lea esi, [rsi + rdx]", {0x8d, 0x34, 0x16}}, Form{"lea rsp, [rsp - 128]", {0x48, 0x8d, 0x64, 0x24, 0x80}},
         Form{"lea r9, [r10 + 1]", {0x4d, 0x8d, 0x4a, 1}}));
+
+TEST(Translator, RefusesABufferThatHoldsNoBlock) {
+    auto const machine = TestMachine::create();
+    for (std::size_t const bytes : {std::size_t{0}, Translator::kLeastBytes - 1, Translator::kMostBytes + 1}) {
+        auto const translator = Translator::create(machine->cpu(), bytes);
+        ASSERT_FALSE(translator.has_value());
+        EXPECT_EQ(translator.error().message, "a buffer of " + std::to_string(bytes) + " bytes for translated code; expected 65536 to 1073741824");
+    }
+    EXPECT_TRUE(Translator::create(machine->cpu(), Translator::kLeastBytes).has_value());
+}
 
 TEST(Translator, CountsWhatIsNotFast) {
     Translated const with = Translated::create();

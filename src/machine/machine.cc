@@ -97,7 +97,7 @@ Expected<std::unique_ptr<Machine>, Error> Machine::create(MachineSettings settin
 }
 
 Expected<void, Error> Machine::assemble() {
-    for (auto const& vcpu : vcpus_) BACKPLANE_TRY_VOID(vcpu->engine.set_tier(settings_.tier));
+    for (auto const& vcpu : vcpus_) BACKPLANE_TRY_VOID(vcpu->engine.set_tier(settings_.tier, settings_.code_bytes));
     for (MemoryRange const& range : ram_ranges(settings_.memory_bytes))
         BACKPLANE_TRY_VOID(memory_.add_ram(page_of(range.start), range.bytes / kPageBytes));
     BACKPLANE_TRY_VOID(bus_.attach(LocalApic::kBase, LocalApic::kBytes, apic_page_));

@@ -55,6 +55,7 @@ struct MachineSettings {
     std::uint64_t memory_bytes;
     std::uint64_t instructions_per_second;
     Tier tier{Tier::translator};
+    std::size_t code_bytes{SimEngine::kDefaultCodeBytes};  ///< for translated code, each processor
     CpuModel processor{widest_cpu_model()};
     CpuTopology topology{};
     std::uint64_t random_seed;  ///< for RDRAND and RDSEED; different for each machine of a rack

@@ -146,6 +146,7 @@ Expected<std::unique_ptr<Rack>, Error> create_again(RackFile file, RackOptions c
     for (LinkFile& link : file.links) link.capture.reset();
     RackOptions quiet;
     quiet.machine_made = options.machine_made;
+    quiet.code_bytes = options.code_bytes;
     return Rack::create(file, std::move(quiet));
 }
 
@@ -273,6 +274,7 @@ Expected<void, Error> Rack::Parts::build_machine(MachineFile const& machine_file
                              .memory_bytes = machine_file.memory_bytes,
                              .instructions_per_second = file.instructions_per_second,
                              .tier = file.tier,
+                             .code_bytes = options.code_bytes,
                              .processor = file.processor.value_or(widest_cpu_model()),
                              .topology = machine_file.topology,
                              .random_seed = derive_seed(file.seed, machine_file.name, "random"),

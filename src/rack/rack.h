@@ -44,6 +44,8 @@ struct RackOptions {
     } traces;
     /// What translators make (debug/code_recorder.h), each file at most as long as a trace. Optional.
     CodeRecords code;
+    /// For translated code, each processor. The result does not depend on it.
+    std::size_t code_bytes{SimEngine::kDefaultCodeBytes};
     /// Where `backplane ctl` can connect; none: nowhere.
     std::optional<std::filesystem::path> control;
     /// Host threads that run machines between two barriers; the result does not depend on it.

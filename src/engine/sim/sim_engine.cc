@@ -20,10 +20,10 @@ VirtualizationEvent SimEngine::run(std::uint64_t quota) {
     return {Kind::quota_end, result.executed};
 }
 
-Expected<void, Error> SimEngine::set_tier(Tier tier) {
+Expected<void, Error> SimEngine::set_tier(Tier tier, std::size_t code_bytes) {
     translator_.reset();
     if (tier == Tier::interpreter) return {};
-    translator_ = BACKPLANE_TRY(Translator::create(cpu_));
+    translator_ = BACKPLANE_TRY(Translator::create(cpu_, code_bytes));
     return {};
 }
 

@@ -30,8 +30,11 @@ class SimEngine final : public Engine {
         return true;
     }
     [[nodiscard]] DebugStop debug_stop() const override { return cpu_.debug_stop(); }
-    /// Errors: the host gives no executable memory; the engine then goes on interpreting.
-    [[nodiscard]] Expected<void, Error> set_tier(Tier tier);
+    /// What the translator's code may take, in bytes.
+    static constexpr std::size_t kDefaultCodeBytes = Translator::kDefaultBytes, kLeastCodeBytes = Translator::kLeastBytes,
+                                 kMostCodeBytes = Translator::kMostBytes;
+    /// Errors: the host gives no executable memory, or the size is refused; the engine then goes on interpreting.
+    [[nodiscard]] Expected<void, Error> set_tier(Tier tier, std::size_t code_bytes = kDefaultCodeBytes);
     /// Tells what the present tier's translator makes, if it has one; the listener outlives its last run.
     void add_code_listener(CodeListener& listener) {
         if (translator_) translator_->add_listener(listener);
