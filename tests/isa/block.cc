@@ -10,7 +10,7 @@ namespace backplane::isa {
 namespace {
 
 constexpr std::uint8_t kRcx = 1, kRsp = 4, kRsi = 6, kRdi = 7;
-constexpr std::uint32_t kStepLimit = 12;
+constexpr std::uint32_t kStepLimit = 12, kFlagStepLimit = 24;
 
 /// What a block cannot contain, because a state must be made to fit it (cases of one instruction have that) or because
 /// it writes bytes that are not compared and that others could read.
@@ -95,16 +95,19 @@ bool is_integer(ZydisISASet set) {
 
 class BlockCase {
   public:
-    BlockCase(BlockForms const& forms, Rng& rng, MemoryPattern const& pattern, Case& to)
-        : forms_{forms}, rng_{rng}, case_{to} {
+    BlockCase(BlockForms const& forms, Rng& rng, MemoryPattern const& pattern, Case& to, BlockKind kind)
+        : forms_{forms}, rng_{rng}, case_{to}, kind_{kind} {
         to.before = random_state(rng);
         pattern.fill(rng, to.window);
     }
 
     Program make() {
         choose_registers();
-        auto const count = static_cast<std::uint32_t>(1 + rng_.below(kStepLimit));
-        if (rng_.chance(8))
+        bool const flags = kind_ != BlockKind::any;
+        auto const count = static_cast<std::uint32_t>(flags ? 2 + rng_.below(kFlagStepLimit - 1) : 1 + rng_.below(kStepLimit));
+        if (flags)
+            while (program_.steps.size() < count) add_flag_step();
+        else if (rng_.chance(8))
             add_loop(count);
         else
             while (program_.steps.size() < count) add_something();
@@ -180,6 +183,24 @@ class BlockCase {
             add_random(forms_.integer_);
     }
 
+    /// Whoever makes flags, and whoever reads some or all of them, in any order.
+    void add_flag_step() {
+        static Instruction const pushfq = instruction_of({0x9c}), lahf = instruction_of({0x9f});
+        std::uint64_t const kind = rng_.below(100);
+        if (kind < 25 && is_suitable(pushfq))
+            add(pushfq);
+        else if (kind < 32 && is_suitable(lahf))
+            add(lahf);
+        else if (kind < 50)
+            add_random(forms_.flag_readers_);
+        else if (kind < 93)
+            add_random(forms_.producers_);
+        else if (kind < 98)
+            add_random(forms_.integer_);
+        else
+            add_jump();
+    }
+
     // --- one instruction ------------------------------------------------------------------------------------------
     void add_random(std::vector<Form const*> const& from) {
         if (from.empty()) return add_nop();
@@ -211,7 +232,7 @@ class BlockCase {
         bool const divides =
             decoded.instruction.mnemonic == ZYDIS_MNEMONIC_DIV || decoded.instruction.mnemonic == ZYDIS_MNEMONIC_IDIV;
         if (divides && !rng_.chance(10)) return false;
-        if ((flag_effect(decoded, {}).read & undefined_) != 0) return false;
+        if (kind_ != BlockKind::loose_flags && (flag_effect(decoded, {}).read & undefined_) != 0) return false;
         if ((written_gprs(decoded) & reserved_ & ~hidden_pointers(made)) != 0) return false;
         return std::ranges::all_of(decoded.all(), [&](auto const& operand) { return has_known_address(operand); });
     }
@@ -316,6 +337,7 @@ class BlockCase {
     BlockForms const& forms_;
     Rng& rng_;
     Case& case_;
+    BlockKind kind_;
     Program program_;
     std::array<std::uint8_t, 2> bases_{};
     std::array<std::uint8_t, 1> indexes_{};
@@ -340,13 +362,16 @@ BlockForms::BlockForms(std::vector<Form> const& forms) {
             strings_.push_back(&form);
         else if (!is_integer(form.isa_set))
             other_.push_back(&form);
-        else if (!conditional)
+        else if (!conditional) {
             integer_.push_back(&form);
+            FlagEffect const effect = flag_effect(made->decoded, {});
+            if ((effect.defined | effect.undefined) != 0) producers_.push_back(&form);
+        }
     }
 }
 
-Program make_block(BlockForms const& forms, Rng& rng, MemoryPattern const& pattern, Case& to) {
-    return BlockCase{forms, rng, pattern, to}.make();
+Program make_block(BlockForms const& forms, Rng& rng, MemoryPattern const& pattern, Case& to, BlockKind kind) {
+    return BlockCase{forms, rng, pattern, to, kind}.make();
 }
 
 }  // namespace backplane::isa

@@ -18,9 +18,18 @@ class BlockForms {
     std::vector<Form const*> flag_readers_;  ///< Jcc among them
     std::vector<Form const*> strings_;       ///< with REP
     std::vector<Form const*> other_;         ///< x87, MMX, SSE
+    std::vector<Form const*> producers_;     ///< of integer_, those that write flags
 };
 
-/// Fills a case with a block of 1 to 12 instructions, some of which jump, loop or change the code behind them.
-[[nodiscard]] Program make_block(BlockForms const& forms, Rng& rng, MemoryPattern const& pattern, Case& to);
+enum class BlockKind : std::uint8_t {
+    any,
+    flags,        ///< flags produced and read, by PUSHF, LAHF and conditions at random points; undefined ones are not read
+    loose_flags,  ///< undefined ones are read too: a host's result means nothing then
+};
+
+/// Fills a case with a block of 1 to 12 instructions, some of which jump, loop or change the code behind them; with flags
+/// up to 24.
+[[nodiscard]] Program make_block(BlockForms const& forms, Rng& rng, MemoryPattern const& pattern, Case& to,
+                                 BlockKind kind = BlockKind::any);
 
 }  // namespace backplane::isa
