@@ -134,6 +134,7 @@ bool Queue::read_table(GuestMemory const& memory, GuestPhys table, std::uint32_t
 
 void Queue::push_used(GuestMemory& memory, std::uint16_t head, std::uint32_t written_bytes) {
     if (!is_running()) return;
+    check(head < settings_.size, "a head that peek() has found good");
     GuestPhys const at = settings_.device_area + kElementsOffset + used_ % settings_.size * kUsedBytes;
     if (!memory.write_object(at, UsedElement{head, written_bytes})) is_broken_ = true;
     ++used_;
