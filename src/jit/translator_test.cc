@@ -195,6 +195,22 @@ TEST(Translator, RefusesABufferThatHoldsNoBlock) {
     EXPECT_TRUE(Translator::create(machine->cpu(), Translator::kLeastBytes).has_value());
 }
 
+// What translated code cannot execute, the interpreter does, with the whole state, and goes back to translated code.
+TEST(Translator, ClaimS34LeavesForTheInterpreterAndComesBack) {
+    Translated const with = Translated::create();
+    TestMachine& machine = *with.machine;
+    // mov ecx, 10; loop: add rax, 7; mov [0x8ffd], rax (into two pages); dec ecx; jnz loop
+    machine.run(TestMachine::ready(), {0xb9, 10,   0,    0,    0,    0x48, 0x83, 0xc0, 7,    0x48, 0x89,
+                                       0x04, 0x25, 0xfd, 0x8f, 0,    0,    0xff, 0xc9, 0x75, 0xf0});
+    ASSERT_FALSE(machine.fault());
+    TranslatorCounters const& counters = with.translator->counters();
+    EXPECT_EQ(counters.exits[static_cast<std::size_t>(TranslatorExit::alone)], 10u);
+    EXPECT_EQ(machine.cpu().instructions(), 1u + 10 * 4);
+    EXPECT_EQ(counters.instructions, machine.cpu().instructions() - 10) << "all others ran in translated code";
+    EXPECT_EQ(machine.get<std::uint64_t>(0x8ffd), machine.after().gpr[rax]);
+    EXPECT_EQ(machine.after().gpr[rax], 70u);
+}
+
 TEST(Translator, CountsWhatIsNotFast) {
     Translated const with = Translated::create();
     TestMachine& machine = *with.machine;
