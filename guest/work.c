@@ -210,15 +210,16 @@ static void make_text(void) {
     }
     fclose(file);
 }
-/* A sum over what a busybox applet writes. */
-static uint64_t busybox(char *const words[]) {
+/* A sum over what a program writes; 0 if it fails. */
+static uint64_t output_of(char const *program, char *const words[]) {
     int output[2];
     if (pipe(output) != 0) return 0;
     pid_t const child = fork();
     if (child == 0) {
         dup2(output[1], STDOUT_FILENO);
         close(output[0]), close(output[1]);
-        execv("/bin/busybox", words);
+        char *const nothing_from_files[] = {"PYTHONHOME=/usr", "OPENSSL_CONF=/dev/null", NULL};
+        execve(program, words, nothing_from_files);
         _exit(127);
     }
     close(output[1]);
@@ -231,6 +232,7 @@ static uint64_t busybox(char *const words[]) {
     waitpid(child, &status, 0);
     return status == 0 ? sum : 0;
 }
+static uint64_t busybox(char *const words[]) { return output_of("/bin/busybox", words); }
 static uint64_t do_sha256(void) { return busybox((char *[]){"sha256sum", (char *)text_file, (char *)text_file, (char *)text_file, NULL}); }
 static uint64_t do_gzip(void) { return busybox((char *[]){"gzip", "-c", (char *)text_file, NULL}); }
 static uint64_t do_sort(void) { return busybox((char *[]){"sort", (char *)text_file, NULL}); }
@@ -238,12 +240,38 @@ static uint64_t do_awk(void) {
     return busybox((char *[]){"awk", "{ n[$1] += $2 } END { for (w in n) t += n[w]; print t, length(n) }", (char *)text_file, NULL});
 }
 
+/* --- Debian's programs, in the image with them (tools/guest-images --work) ------------------------------------------- */
+
+static uint64_t do_xz(void) { return output_of("/usr/bin/xz", (char *[]){"xz", "-1", "-T1", "-c", (char *)text_file, NULL}); }
+static uint64_t do_sqlite(void) {
+    return output_of("/usr/bin/sqlite3", (char *[]){"sqlite3", ":memory:",
+        "create table t(a integer primary key, b int, c text);"
+        "with recursive k(x) as (select 1 union all select x + 1 from k where x < 60000) insert into t select x, x * 7919 % 10007, 'r' || x from k;"
+        "create index i on t(b);"
+        "select count(*), sum(b), max(c) from t where b between 100 and 5000;"
+        "select sum(u.a) from t u join t v on u.b = v.b where v.a < 500;", NULL});
+}
+static uint64_t do_python(void) {
+    return output_of("/usr/bin/python3.11", (char *[]){"python3", "-S", "-E", "-c",
+        "counts = {}\n"
+        "for i in range(400000):\n"
+        "    key = i * 7919 % 4093\n"
+        "    counts[key] = counts.get(key, 0) + i % 17\n"
+        "order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))\n"
+        "print(len(order), order[:3], sum(len(str(value)) for key, value in order))\n", NULL});
+}
+static uint64_t do_openssl(void) {
+    char *const text = (char *)text_file;
+    return output_of("/usr/bin/openssl", (char *[]){"openssl", "dgst", "-sha512", "-r", text, text, text, text, text, text, text, text, NULL});
+}
+
 static struct {
     char const *name;
     uint64_t (*run)(void);
 } const items[] = {{"int", do_int},     {"fp", do_fp},         {"nbody", do_nbody}, {"icall", do_icall},   {"mem", do_mem},
                    {"chase", do_chase}, {"jit", do_jit},       {"syscall", do_syscall}, {"fork", do_fork}, {"fault", do_fault},
-                   {"pipe", do_pipe},   {"sha256", do_sha256}, {"gzip", do_gzip},   {"sort", do_sort},     {"awk", do_awk}};
+                   {"pipe", do_pipe},   {"sha256", do_sha256}, {"gzip", do_gzip},   {"sort", do_sort},     {"awk", do_awk},
+                   {"xz", do_xz},       {"sqlite", do_sqlite}, {"python", do_python}, {"openssl", do_openssl}};
 
 int main(int count, char **words) {
     int const repetitions = count > 1 ? atoi(words[1]) : 1;
