@@ -1,0 +1,260 @@
+#include "jit/emitter.h"
+
+#include "cpu/condition.h"
+#include "cpu/lower.h"
+#include "cpu/translated_state.h"
+#include "mmu/tlb.h"
+
+namespace backplane::jit {
+
+void Emitter::emit_entry() {
+    if (request_.trace.second_page != Trace::kNoPage) check_second_page();
+    sub(state64(o_.remaining), request_.trace.count);
+    jb(no_quota_, T_NEAR);
+    for (Instruction const& at : instructions_) {
+        if (!at.effects.is_vector || at.effects.treatment != Treatment::copy) continue;
+        needs_xmm_ = true;
+        needs_ymm_ = needs_ymm_ || at.effects.is_vex;
+    }
+    if (needs_xmm_) {
+        cmp(state8(o_.xmm_loaded), needs_ymm_ ? VectorsLoaded::kYmm : VectorsLoaded::kXmm);
+        jb(load_xmm_, T_NEAR);
+    }
+    L(xmm_ready_);
+}
+
+void Emitter::check_second_page() {
+    std::int32_t const table = o_.execute_tlb[view_];
+    mov(r9, state64(o_.page_address));
+    add(r9, static_cast<std::uint32_t>(kPageBytes));
+    mov(r10, r9);
+    shr(r10, kPageShift - 4);  // an entry has 16 bytes
+    and_(r10d, (TlbSet::kExecuteEntries - 1) << 4);
+    cmp(r9, qword[r15 + r10 + table]);
+    jne(second_page_unknown_, T_NEAR);
+    mov(r11, request_.trace.second_page);
+    cmp(r11, qword[r15 + r10 + (table + 8)]);
+    jne(second_page_unknown_, T_NEAR);
+}
+
+void Emitter::exit_direct(std::int64_t offset) {
+    if (offset >= 0 && offset < static_cast<std::int64_t>(kPageBytes)) {
+        Link& link = request_.links.emplace_back();
+        link.physical_page = request_.trace.address >> kPageShift;
+        LinkStub& stub = link_stubs_.emplace_back();
+        stub.link = &link;
+        stub.offset = static_cast<std::uint32_t>(offset);
+        link.jump = const_cast<std::uint8_t*>(getCurr());
+        jmp(stub.label, T_NEAR);
+        return;
+    }
+    mov(r9, state64(o_.page_address));
+    lea(r9, ptr[r9 + static_cast<std::int32_t>(offset)]);
+    jump_to_r9(nullptr, 0);
+}
+
+void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
+    imul(r10d, r9d, TranslatedState::kJumpFactor);
+    shr(r10d, TranslatedState::kJumpShift - 4);  // an entry has 16 bytes
+    and_(r10d, (TranslatedState::kJumpEntries - 1) << 4);
+    cmp(r9, qword[r15 + r10 + o_.jumps[view_]]);
+    if (op == nullptr) {
+        jne(request_.thunks.exit_rip);
+    } else {
+        MissStub& stub = miss_stubs_.emplace_back();
+        stub.op = op;
+        stub.undo = undo;
+        jne(stub.label, T_NEAR);
+    }
+    and_(r9, -static_cast<std::int32_t>(kPageBytes));
+    mov(state64(o_.page_address), r9);
+    jmp(qword[r15 + r10 + (o_.jumps[view_] + 8)]);
+}
+
+std::uint8_t const* Emitter::emit_stubs() {
+    for (AccessStub& stub : access_stubs_) {
+        L(stub.slow);
+        if (stub.pending) write_down(*stub.pending);
+        mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
+        mov(r11d, stub.bytes | (stub.alignment ? 0x100U : 0U));
+        call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
+        jmp(stub.back, T_NEAR);
+    }
+    for (HandlerStub& stub : handler_stubs_) {
+        L(stub.slow);
+        if (call_handler(*stub.at)) jmp(stub.back, T_NEAR);
+    }
+    for (MissStub& stub : miss_stubs_) {
+        L(stub.label);
+        mov(r10, r9);
+        sar(r10, 47);
+        add(r10, 1);
+        cmp(r10, 1);
+        jbe(request_.thunks.exit_rip);
+        if (stub.undo != 0) lea(r8, ptr[r8 + stub.undo]);
+        mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
+        jmp(request_.thunks.exit_alone, T_NEAR);
+    }
+    for (LinkStub& stub : link_stubs_) {
+        L(stub.label);
+        mov(r9, state64(o_.page_address));
+        if (stub.offset != 0) add(r9, stub.offset);
+        mov(r10, reinterpret_cast<std::uint64_t>(stub.link));
+        jmp(request_.thunks.exit_link, T_NEAR);
+    }
+    if (needs_xmm_) {
+        L(load_xmm_);
+        mov(r9, state64(o_.page_address));
+        if (page_offset_ != 0) add(r9, page_offset_);
+        mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
+        call(needs_ymm_ ? request_.thunks.load_ymm : request_.thunks.load_xmm);
+        jmp(xmm_ready_, T_NEAR);
+    }
+    if (request_.trace.second_page != Trace::kNoPage) {
+        L(second_page_unknown_);
+        mov(r9, state64(o_.page_address));
+        add(r9, page_offset_);
+        jmp(request_.thunks.exit_dispatch, T_NEAR);
+    }
+    L(no_quota_);
+    add(state64(o_.remaining), request_.trace.count);
+    std::uint8_t const* const exit = getCurr();
+    mov(r9, state64(o_.page_address));
+    if (page_offset_ != 0) add(r9, page_offset_);
+    jmp(request_.thunks.exit_rip, T_NEAR);
+    return exit;
+}
+
+std::int64_t Emitter::branch_target(Instruction const& at) const {
+    return static_cast<std::int64_t>(at.offset) + at.decoded.length + at.operands[0].imm.value.s;
+}
+
+void Emitter::emit_jcc(Instruction const& at) {
+    ended_ = true;
+    need_flags(at.decoded.mnemonic);
+    flush_pending();
+    Xbyak::Label taken;
+    unsigned condition = 0;
+    while (condition < 16 && kJumpMnemonics[condition] != at.decoded.mnemonic) ++condition;
+    emit_jump_on(condition, taken);
+    exit_direct(static_cast<std::int64_t>(at.offset) + at.decoded.length);
+    L(taken);
+    exit_direct(branch_target(at));
+}
+
+void Emitter::emit_jump_on(unsigned condition, Xbyak::Label const& label) {
+    switch (condition) {
+        case 0:
+            jo(label, T_NEAR);
+            break;
+        case 1:
+            jno(label, T_NEAR);
+            break;
+        case 2:
+            jb(label, T_NEAR);
+            break;
+        case 3:
+            jnb(label, T_NEAR);
+            break;
+        case 4:
+            jz(label, T_NEAR);
+            break;
+        case 5:
+            jnz(label, T_NEAR);
+            break;
+        case 6:
+            jbe(label, T_NEAR);
+            break;
+        case 7:
+            jnbe(label, T_NEAR);
+            break;
+        case 8:
+            js(label, T_NEAR);
+            break;
+        case 9:
+            jns(label, T_NEAR);
+            break;
+        case 10:
+            jp(label, T_NEAR);
+            break;
+        case 11:
+            jnp(label, T_NEAR);
+            break;
+        case 12:
+            jl(label, T_NEAR);
+            break;
+        case 13:
+            jnl(label, T_NEAR);
+            break;
+        case 14:
+            jle(label, T_NEAR);
+            break;
+        default:
+            jnle(label, T_NEAR);
+            break;
+    }
+}
+
+bool Emitter::emit_indirect_target(Instruction const& at) {
+    if (at.operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        emit_address(at.operands[0].mem, at);
+        emit_lookup(at, 8, false);
+        mov(r9, qword[r9 + r11]);
+        return true;
+    }
+    auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
+    kHostOf[guest] == kInMemory ? mov(r9, state64(slot(guest))) : mov(r9, host(kHostOf[guest]));
+    return true;
+}
+
+void Emitter::emit_jmp(Instruction const& at) {
+    ended_ = true;
+    if (at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+        flush_pending();
+        return exit_direct(branch_target(at));
+    }
+    emit_indirect_target(at);
+    flush_pending();
+    jump_to_r9(at.op, 0);
+}
+
+void Emitter::emit_call(Instruction const& at) {
+    ended_ = true;
+    bool const direct = at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    if (!direct) {
+        emit_indirect_target(at);
+        // A target that is not canonical faults before anything is pushed.
+        MissStub& stub = miss_stubs_.emplace_back();
+        stub.op = at.op;
+        mov(r10, r9);
+        sar(r10, 47);
+        add(r10, 1);
+        cmp(r10, 1);
+        ja(stub.label, T_NEAR);
+        mov(state64(o_.call_target), r9);
+    }
+    lea(r9, ptr[r8 - 8]);
+    emit_lookup(at, 8, true);
+    flush_pending();
+    mov(r10, state64(o_.page_address));
+    add(r10, static_cast<std::uint32_t>(at.offset + at.decoded.length));
+    mov(qword[r9 + r11], r10);
+    mov(r8, r9);
+    if (direct) return exit_direct(branch_target(at));
+    mov(r9, state64(o_.call_target));
+    jump_to_r9(nullptr, 0);
+}
+
+void Emitter::emit_ret(Instruction const& at) {
+    ended_ = true;
+    std::int32_t const extra =
+        at.decoded.operand_count_visible != 0 ? static_cast<std::int32_t>(at.operands[0].imm.value.u & 0xffff) : 0;
+    mov(r9, r8);
+    emit_lookup(at, 8, false);
+    flush_pending();
+    mov(r9, qword[r9 + r11]);
+    lea(r8, ptr[r8 + (8 + extra)]);
+    jump_to_r9(at.op, -(8 + extra));
+}
+
+}  // namespace backplane::jit

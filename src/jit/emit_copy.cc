@@ -1,0 +1,187 @@
+#include "jit/emitter.h"
+
+#include <array>
+
+#include "jit/layout.h"
+
+namespace backplane::jit {
+
+bool Emitter::names_memory_register(Instruction const& at) {
+    for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i) {
+        if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+        ZydisRegister const whole =
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[i].reg.value);
+        if (ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 &&
+            kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))] >= 8)
+            return true;
+    }
+    return false;
+}
+
+bool Emitter::uses_high_byte(Instruction const& at) {
+    for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i)
+        if (at.operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_high_byte(at.operands[i].reg.value)) return true;
+    return false;
+}
+
+ZydisRegister Emitter::register_of(std::uint8_t number, unsigned bits) {
+    switch (bits) {
+        case 8:
+            return static_cast<ZydisRegister>(number < 4 ? ZYDIS_REGISTER_AL + number
+                                                         : ZYDIS_REGISTER_SPL + number - 4);
+        case 16:
+            return static_cast<ZydisRegister>(ZYDIS_REGISTER_AX + number);
+        case 32:
+            return static_cast<ZydisRegister>(ZYDIS_REGISTER_EAX + number);
+        default:
+            return static_cast<ZydisRegister>(ZYDIS_REGISTER_RAX + number);
+    }
+}
+
+void Emitter::load_resident(Resident const& resident) {
+    if (!resident.high) return mov(host(resident.scratch), state64(slot(resident.guest)));
+    mov(state64(o_.temporary), host(kHostOf[resident.guest]));
+    movzx(Reg32{resident.scratch}, state8(o_.temporary + 1));
+}
+
+void Emitter::store_resident(Resident const& resident) {
+    if (!resident.high) return mov(state64(slot(resident.guest)), host(resident.scratch));
+    mov(state64(o_.temporary), host(kHostOf[resident.guest]));
+    mov(state8(o_.temporary + 1), Reg8{resident.scratch});
+    mov(host(kHostOf[resident.guest]), state64(o_.temporary));
+}
+
+bool Emitter::emit_copy(Instruction const& at) {
+    ZydisDecodedInstruction const& decoded = at.decoded;
+    unsigned const count = decoded.operand_count_visible;
+    ZydisEncoderRequest encoded;
+    if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(&decoded, at.operands, count, &encoded)))
+        return false;
+    encoded.prefixes = 0;
+    encoded.branch_type = ZYDIS_BRANCH_TYPE_NONE;
+    encoded.branch_width = ZYDIS_BRANCH_WIDTH_NONE;
+    encoded.allowed_encodings = decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? ZYDIS_ENCODABLE_ENCODING_VEX
+                                                                                    : ZYDIS_ENCODABLE_ENCODING_LEGACY;
+
+    bool const visible = at.effects.produces != Produces::nothing && is_visible(index_);
+    int memory = -1;
+    std::array<Resident, 2> residents{};
+    unsigned resident_count = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        if (at.operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY) memory = static_cast<int>(i);
+    }
+    // AH to BH cannot stand beside an address in R9 (no REX), and notes of flags know whole registers only; of a
+    // logical operation the note is easily made afterwards.
+    bool const notes_high_byte = at.effects.producer == FlagProducer::logic &&
+                                 is_high_byte(at.operands[0].reg.value) && is_written(at.operands[0]);
+    bool const stays_high =
+        uses_high_byte(at) && memory < 0 && (!visible || notes_high_byte) && !names_memory_register(at);
+    for (unsigned i = 0; i < count; ++i) {
+        if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+        ZydisRegister const reg = at.operands[i].reg.value;
+        ZydisRegisterClass const kind = ZydisRegisterGetClass(reg);
+        bool const high = is_high_byte(reg);
+        if (high && stays_high) continue;
+        if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
+        ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+        auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
+        std::uint8_t number = kHostOf[guest];
+        if (number == kInMemory || high) {
+            unsigned r = 0;
+            while (r < resident_count && (residents[r].guest != guest || residents[r].high != high)) ++r;
+            if (r == resident_count) {
+                if (resident_count == 2 || (memory >= 0 && resident_count == 1)) return false;
+                std::uint8_t const scratch = memory >= 0 ? 11 : resident_count == 0 ? 9 : 10;
+                residents[resident_count++] = {guest, scratch, high, false};
+            }
+            residents[r].written |= is_written(at.operands[i]);
+            number = residents[r].scratch;
+        }
+        encoded.operands[i].reg.value = register_of(number, at.operands[i].size);
+    }
+
+    // With flags that somebody may see, a memory operand's value is needed afterwards: it goes through R10.
+    bool const arithmetic = at.effects.produces == Produces::all;
+    bool const by_count =
+        at.effects.produces == Produces::all_if_count || at.effects.produces == Produces::carry_overflow_if_count;
+    bool const is_double = decoded.mnemonic == ZYDIS_MNEMONIC_SHLD || decoded.mnemonic == ZYDIS_MNEMONIC_SHRD;
+    if (visible && is_double && memory >= 0) return false;
+    bool const needs_value = memory >= 0 && visible && (arithmetic || by_count) && !at.effects.is_vector &&
+                             (memory == 0 || at.effects.producer == FlagProducer::add ||
+                              at.effects.producer == FlagProducer::sub || at.effects.producer == FlagProducer::cmp);
+    bool const combined = memory >= 0 && resident_count != 0;
+    ZydisEncoderOperand memory_operand{};
+    if (memory >= 0) {
+        memory_operand = encoded.operands[memory];
+        memory_operand.mem.base = ZYDIS_REGISTER_R9;
+        memory_operand.mem.index = combined ? ZYDIS_REGISTER_NONE : ZYDIS_REGISTER_R11;
+        memory_operand.mem.scale = combined ? 0 : 1;
+        memory_operand.mem.displacement = 0;
+        encoded.operands[memory] = memory_operand;
+        if (needs_value) {
+            encoded.operands[memory].type = ZYDIS_OPERAND_TYPE_REGISTER;
+            encoded.operands[memory].reg.value = register_of(10, at.operands[memory].size);
+            encoded.operands[memory].reg.is4 = ZYAN_FALSE;
+        }
+    }
+    // TEST leaves its result nowhere: with visible flags it becomes AND in R10.
+    bool const is_test = decoded.mnemonic == ZYDIS_MNEMONIC_TEST && visible;
+    bool const same_operands = is_test && memory < 0 && at.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                               at.operands[0].reg.value == at.operands[1].reg.value;
+    bool const as_and = is_test && !same_operands;
+    std::uint8_t test_source = 0;
+    if (as_and) {
+        if (memory < 0 && resident_count == 2) return false;
+        encoded.mnemonic = ZYDIS_MNEMONIC_AND;
+        if (memory < 0) {
+            test_source = number_of(encoded.operands[0]);
+            encoded.operands[0].reg.value = register_of(10, at.operands[0].size);
+        }
+    }
+    // OF after a rotation by more than one is undefined, and ours is that of its last step.
+    std::uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH], first_bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
+    ZyanUSize length = sizeof(bytes), first_length = 0;
+    if (visible && at.effects.produces == Produces::carry_overflow) {
+        unsigned const steps = at.operands[1].imm.value.u & (at.operands[0].size == 64 ? 63 : 31);
+        encoded.operands[1].imm.u = steps - 1;
+        first_length = steps == 1 ? 0 : sizeof(first_bytes);
+        if (steps != 1 && !ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, first_bytes, &first_length)))
+            return false;
+        encoded.operands[1].imm.u = 1;
+    }
+    if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, bytes, &length))) return false;
+
+    // From here on it is emitted.
+    if (memory >= 0) {
+        emit_address(at.operands[memory].mem, at);
+        emit_lookup(at, at.operands[memory].size / 8, is_written(at.operands[memory]), at.effects.needs_alignment);
+        if (combined) lea(r9, ptr[r9 + r11]);
+    }
+    protect_pending(at);
+    bool const partial = at.effects.produces != Produces::nothing && at.effects.produces != Produces::all;
+    if (visible && partial) flush_pending();
+    bool const only_keeps_carry =
+        at.effects.producer == FlagProducer::inc || at.effects.producer == FlagProducer::dec;
+    if (at.effects.consumes && (visible || !only_keeps_carry)) need_flags_for(at);
+    carry_in_host_ = covers(host_flags_, ZYDIS_MNEMONIC_INC);
+    if (at.effects.produces == Produces::all) pending_.reset();
+    if (at.effects.produces != Produces::nothing) written_.reset();
+    for (unsigned r = 0; r < resident_count; ++r) load_resident(residents[r]);
+    if (needs_value) load_value(at.operands[memory].size, combined);
+    if (as_and && memory < 0) mov(r10, host(test_source));
+    if (visible && arithmetic) before_arithmetic(at, encoded);
+    if (visible && is_double) mov(r11, host(number_of(encoded.operands[0])));
+    db(first_bytes, first_length);
+    db(bytes, length);
+    if (needs_value && is_written(at.operands[memory])) store_value(at.operands[memory].size, combined);
+    for (unsigned r = 0; r < resident_count; ++r)
+        if (residents[r].written) store_resident(residents[r]);
+    if (is_double && at.effects.produces != Produces::nothing) {
+        after_double_shift(at, encoded, visible);
+        return true;
+    }
+    after(at, encoded, visible);
+    return true;
+}
+
+}  // namespace backplane::jit

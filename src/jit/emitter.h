@@ -1,0 +1,247 @@
+// Makes the host code of one block: what its parts share. block.cc goes through the instructions; the others emit, each
+// one subject: emit_copy.cc instructions that stay what they are, emit_special.cc those that are rewritten, emit_memory.cc
+// addresses and the TLB, emit_flags.cc the guest's flags, emit_control.cc entry, exits and branches.
+#pragma once
+
+#define XBYAK_NO_EXCEPTION
+#include <xbyak/xbyak.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "base/address.h"
+#include "cpu/deferred_flags.h"
+#include "jit/block.h"
+#include "jit/effects.h"
+
+namespace backplane::jit {
+
+using Xbyak::Reg16;
+using Xbyak::Reg32;
+using Xbyak::Reg64;
+using Xbyak::Reg8;
+
+/// Where an input of a flag computation can still be found.
+struct Place {
+    enum class Kind : std::uint8_t { none, reg, imm, stored } kind{Kind::none};
+    std::uint8_t reg{0};
+    std::int32_t imm{0};
+};
+
+/// Flags that were produced and not written down yet.
+struct Pending {
+    FlagProducer producer;
+    std::uint8_t bytes;
+    Place a, b;
+};
+
+/// Flags that stand in DeferredFlags, of a kind that is known while code is made.
+struct Written {
+    FlagProducer producer;
+    std::uint8_t bytes;
+};
+
+/// Which of the guest's flags RFLAGS holds.
+enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_zero, overflow_only, carry_overflow_only, no_overflow, no_carry, all };
+
+struct Instruction {
+    ZydisDecodedInstruction decoded;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    Effects effects;
+    Op const* op;
+    std::uint32_t offset;  // in the page
+};
+
+class Emitter : public Xbyak::CodeGenerator {
+  public:
+    Emitter(BlockRequest const& request, std::uint8_t* where, std::size_t room)
+        : CodeGenerator{room, where},
+          request_{request},
+          o_{request.offsets},
+          view_{static_cast<unsigned>(request.view)},
+          page_offset_{static_cast<std::uint32_t>(request.trace.address & kPageMask)} {}
+    BlockCode make();
+
+  private:
+    struct AccessStub {
+        Xbyak::Label slow, back;
+        Op const* op;
+        std::optional<Pending> pending;
+        std::uint32_t bytes;
+        bool write;
+        bool alignment;
+    };
+    struct MissStub {
+        Xbyak::Label label;
+        Op const* op;
+        std::int32_t undo;  // what the stack pointer gets back
+    };
+    struct HandlerStub {  // where an instruction goes that its handler has to carry out after all
+        Xbyak::Label slow, back;
+        Instruction const* at;
+    };
+    struct LinkStub {
+        Xbyak::Label label;
+        Link* link;
+        std::uint32_t offset;
+    };
+
+    // --- small vocabulary -----------------------------------------------------------------------------------------
+    Xbyak::Address state64(std::int32_t offset) { return qword[r15 + offset]; }
+    Xbyak::Address state32(std::int32_t offset) { return dword[r15 + offset]; }
+    Xbyak::Address state8(std::int32_t offset) { return byte[r15 + offset]; }
+    std::int32_t slot(unsigned guest) const { return o_.slots + static_cast<std::int32_t>(8 * guest); }
+    static Reg64 host(std::uint8_t number) { return Reg64{number}; }
+
+    // --- the block (block.cc) -------------------------------------------------------------------------------------
+    bool decode_all();
+    static bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
+    static bool names_memory_register(Instruction const& at);
+    static bool uses_high_byte(Instruction const& at);
+    /// May somebody see the flags that instruction i makes: a consumer, a fault, an exit?
+    bool is_visible(std::size_t i) const;
+
+    // --- flags (emit_flags.cc) ------------------------------------------------------------------------------------
+    void store_place(std::int32_t where, Place const& place);
+    /// Writes pending flags down; touches no register and no flag.
+    void write_down(Pending const& pending);
+    void flush_pending();
+    static bool covers(HostFlags have, ZydisMnemonic mnemonic);
+    /// Brings the flags that `mnemonic` needs into RFLAGS.
+    void need_flags(ZydisMnemonic mnemonic);
+    /// Makes RFLAGS from what was written down, through R10.
+    bool recompute();
+    /// A comparison whose inputs are still there costs one instruction to repeat.
+    bool repeat_comparison(Pending const& pending);
+    static Reg8 reg8(std::uint8_t number) { return Reg8{number, number >= 4 && number < 8}; }
+    void compare8(Pending const& pending, bool logic);
+    /// Before an instruction that writes host registers: pending flags whose inputs it destroys are written down, or
+    /// dropped when the instruction makes new ones.
+    void protect_pending(Instruction const& at);
+
+    // --- memory (emit_memory.cc) ----------------------------------------------------------------------------------
+    /// R9 = linear address of the explicit memory operand.
+    void emit_address(ZydisDecodedOperandMem const& memory, Instruction const& at);
+    Reg64 address_register(ZydisRegister reg, Reg64 const& scratch);
+    /// R9 = linear address: looks it up; R11 = host address minus linear address. The host's flags are lost.
+    void emit_lookup(Instruction const& at, std::uint32_t bytes, bool write, bool alignment = false);
+
+    // --- entry, exits, branches (emit_control.cc) -----------------------------------------------------------------
+    void emit_entry();
+    /// An instruction that reaches into the next page: that one must be mapped where it was when the code was made.
+    void check_second_page();
+    /// To an address at a known distance from the page's start; pending flags are written down already.
+    void exit_direct(std::int64_t offset);
+    /// Through the cache of jump targets. A computed target that is not canonical faults on the branch `op` itself,
+    /// which the interpreter then repeats with the stack pointer moved back by `undo`.
+    void jump_to_r9(Op const* op, std::int32_t undo);
+    std::uint8_t const* emit_stubs();
+    void emit(Instruction const& at);
+
+    bool is_last(Instruction const& at) const { return at.op == &request_.trace.ops[request_.trace.count - 1]; }
+    /// What may make SIMD exceptions visible, so that what follows must be looked at anew.
+    static bool may_unmask(ZydisMnemonic mnemonic);
+    void emit_handler(Instruction const& at);
+    /// Flags are written down. False: it jumped to the handler, and what follows is not reached.
+    bool call_handler(Instruction const& at);
+
+    // --- instructions that stay what they are (emit_copy.cc) ------------------------------------------------------
+    static ZydisRegister register_of(std::uint8_t number, unsigned bits);
+
+    struct Resident {  // a guest register that lives in memory, in scratch for this instruction
+        unsigned guest;
+        std::uint8_t scratch;
+        bool high;  // AH to BH: in a register of the host, but not where REX prefixes reach it
+        bool written;
+    };
+    /// No flag is touched.
+    void load_resident(Resident const& resident);
+    void store_resident(Resident const& resident);
+
+    static bool is_written(ZydisDecodedOperand const& operand) {
+        return (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    }
+    bool emit_copy(Instruction const& at);
+    /// INC and DEC keep CF: it is put where their note looks for it. After another INC or DEC it stands there already.
+    void keep_carry();
+    void need_flags_for(Instruction const& at);
+
+    Xbyak::RegExp pointer(bool combined) { return combined ? Xbyak::RegExp{r9} : r9 + r11; }
+    void load_value(unsigned bits, bool combined);
+    void store_value(unsigned bits, bool combined);
+
+    static std::uint8_t number_of(ZydisEncoderOperand const& operand) {
+        ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value);
+        return static_cast<std::uint8_t>(ZydisRegisterGetId(whole));
+    }
+    static bool is_scratch(std::uint8_t number) { return number >= 9 && number <= 11; }
+    static bool two_inputs(FlagProducer producer) {
+        return producer == FlagProducer::add || producer == FlagProducer::sub || producer == FlagProducer::cmp;
+    }
+    /// Inputs that will not be there afterwards are stored now. No flag is touched.
+    void before_arithmetic(Instruction const& at, ZydisEncoderRequest const& encoded);
+    Place place_of(ZydisEncoderOperand const& operand);
+    void after(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible);
+    void after_arithmetic(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible);
+    /// LAHF and SETO through the guest's RAX.
+    void store_raw();
+    void after_shift_by_cl(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible);
+    /// The value rotated there and back by one has the flags of the last step.
+    void after_rotate_by_cl(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible);
+    /// R11 = the value before. OF: has the sign changed?
+    void after_double_shift(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible);
+
+    // --- instructions that are rewritten (emit_special.cc) --------------------------------------------------------
+    static bool is_in_register(ZydisRegister reg) {
+        return kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(reg))] != kInMemory;
+    }
+    /// Straight into the destination, where that and the address are in registers.
+    bool emit_direct_lea(Instruction const& at);
+    void emit_lea(Instruction const& at);
+    void emit_push(Instruction const& at);
+    void emit_pop(Instruction const& at);
+    void emit_leave(Instruction const& at);
+    /// The flags keep what they were, as the interpreter has it.
+    void emit_divide(Instruction const& at);
+    void load_general(Reg64 const& into, ZydisRegister reg);
+    void emit_push_memory(Instruction const& at);
+    /// The offset, in bits and signed, chooses the operand-sized piece of memory.
+    void emit_bit_string(Instruction const& at);
+    /// At CPL 0; elsewhere IOPL decides.
+    HandlerStub& if_not_kernel(Instruction const& at);
+    void emit_cli(Instruction const& at);
+    /// In 64-bit mode the base of GS is all that the processor's derived state has of it.
+    void emit_swapgs(Instruction const& at);
+    std::int64_t branch_target(Instruction const& at) const;
+    void emit_jcc(Instruction const& at);
+    void emit_jump_on(unsigned condition, Xbyak::Label const& label);
+    /// R9 = the target of an indirect branch. False: a form for the handler.
+    bool emit_indirect_target(Instruction const& at);
+    void emit_jmp(Instruction const& at);
+    void emit_call(Instruction const& at);
+    void emit_ret(Instruction const& at);
+
+    BlockRequest const& request_;
+    Offsets const& o_;
+    unsigned view_;
+    std::uint32_t page_offset_;
+    std::vector<Instruction> instructions_;
+    std::size_t index_{0};
+    bool ended_{false};
+    bool needs_xmm_{false};
+    bool needs_ymm_{false};
+    std::optional<Pending> pending_;
+    std::optional<Written> written_;
+    HostFlags host_flags_{HostFlags::stale};
+    bool carry_in_host_{false};  // before the instruction that is being emitted
+    std::deque<AccessStub> access_stubs_;
+    std::deque<HandlerStub> handler_stubs_;
+    std::deque<MissStub> miss_stubs_;
+    std::deque<LinkStub> link_stubs_;
+    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, xmm_ready_;
+};
+
+}  // namespace backplane::jit
