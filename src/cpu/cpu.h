@@ -482,8 +482,12 @@ class Cpu final : public TranslationObserver {
     [[nodiscard]] static bool may_leave_canonical(std::uint64_t rip, Trace const& trace) {
         constexpr std::uint64_t kReach = (std::uint64_t{1} << 31) + kPageBytes;
         if (is_canonical(rip + kReach) && is_canonical(rip - kReach)) [[likely]] return false;
+        if (trace.code != nullptr && trace.code_count != trace.count) return true;  // several may leave it
         return !is_canonical(rip + static_cast<std::uint64_t>(trace.ops[trace.count - 1].imm));
     }
+    /// What follows a trace that is translated at its first entry (in tests) has not run yet. Null: no room, or it might
+    /// reach into another page.
+    Trace* decode_ahead(std::uint64_t physical);
     Trace* scratch_copy(Trace const& trace, std::uint32_t count);
     bool take_events();
     [[nodiscard]] Ticks time_of(std::uint64_t instructions) const;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -95,6 +96,9 @@ class LazyFlags {
     /// ZF alone (BSF, CMPXCHG8B, LAR...): the others keep their values.
     void set_zero(bool zf) { set(zf ? value() | rflags::kZero : value() & ~rflags::kZero); }
 
+    /// Of the word whose bit 63 is CF, for code that reads it without us.
+    static constexpr std::size_t carry_word_offset();
+
   private:
     template <typename T>
     static constexpr std::uint64_t sign_extend(T value) {
@@ -104,5 +108,7 @@ class LazyFlags {
     std::uint64_t result_{0x100};  // sign-extended; ZF = (result_ == 0)
     std::uint64_t aux_{0x100};     // 63: CF, 62: CF ^ OF, 15:8: parity correction, 4: sign correction, 3: AF
 };
+
+constexpr std::size_t LazyFlags::carry_word_offset() { return offsetof(LazyFlags, aux_); }
 
 }  // namespace backplane

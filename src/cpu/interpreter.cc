@@ -14,7 +14,6 @@ namespace {
 constexpr std::uint32_t kMaxTraceInstructions = 32;
 constexpr std::uint64_t kMaxQuota = 1U << 31;  // so that a trace's kInvalid cost is never affordable
 constexpr std::size_t kInstructionBytes = 15;
-constexpr std::uint16_t kGivenUp = 0xffff;
 }  // namespace
 
 /// The guest-physical address behind a linear address of code; empty: a page fault is pending.
@@ -110,6 +109,13 @@ Trace* Cpu::decode_at(std::uint64_t linear, std::uint64_t physical, std::uint64_
     return trace;
 }
 
+Trace* Cpu::decode_ahead(std::uint64_t physical) {
+    if (Trace* const trace = traces_.find(physical, mode_)) return trace;
+    bool const may_cross = (physical & kPageMask) > kPageBytes - kInstructionBytes;
+    if (may_cross || !traces_.has_room_for(kMaxTraceInstructions + 1)) return nullptr;
+    return decode_at(physical, physical, Trace::kNoPage, kMaxTraceInstructions);
+}
+
 /// The first `count` instructions of a trace, to be run once.
 Trace* Cpu::scratch_copy(Trace const& trace, std::uint32_t count) {
     auto* const copy = reinterpret_cast<Trace*>(scratch_trace_);
@@ -137,13 +143,13 @@ std::uint32_t Cpu::count_in_segment(Trace const& trace) const {
 bool Cpu::is_hot(Trace& trace) {
     CodeView const view = tlb_ == &user_tlb_ ? CodeView::user : tlb_ == &supervisor_tlb_ ? CodeView::supervisor : CodeView::other;
     if (may_leave_canonical(rip_, trace)) [[unlikely]] return false;
-    if (trace.code != nullptr) return trace.code_view == static_cast<std::uint8_t>(view);
-    if (trace.uses == kGivenUp || ++trace.uses < hot_uses_ || view == CodeView::other || mode_ != CodeMode::bits64) return false;
+    if (trace.code != nullptr) return trace.code_view == static_cast<std::uint8_t>(view) && remaining_ >= trace.code_count;
+    if (trace.uses == Trace::kGivenUp || ++trace.uses < hot_uses_ || view == CodeView::other || mode_ != CodeMode::bits64) return false;
     if (tier_->translate(trace, view)) return true;
     if (tier_->is_full())
         attention_ = true;  // the dispatcher flushes before the next trace
     else
-        trace.uses = kGivenUp;
+        trace.uses = Trace::kGivenUp;
     return false;
 }
 

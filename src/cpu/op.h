@@ -75,8 +75,11 @@ struct Trace {
     Trace* bucket_next;         ///< trace cache
     void* code;                 ///< host code of the second tier, or null
     void* code_exit;            ///< where an entry into forgotten code is sent
+    static constexpr std::uint16_t kGivenUp = 0xffff;
     std::uint16_t uses;         ///< entries by the dispatcher, until it is translated or given up
     std::uint8_t code_view;     ///< CodeView that the code was made for
+    std::uint8_t code_count;    ///< instructions that the code takes off the quota: those of traces behind it as well
+    bool is_in_others;          ///< the second tier made it part of other traces' code
     Trace* links[2];            ///< traces at the direct successors: [0] fall-through, [1] taken
     Op ops[1];                  ///< count of them (more storage follows)
 

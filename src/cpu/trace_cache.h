@@ -36,6 +36,9 @@ class TraceCache final : public TranslationObserver {
 
     /// Storage for a trace of `count` instructions, not yet findable. Null when the arena is full: flush() and retry.
     [[nodiscard]] Trace* allocate(std::uint32_t count);
+    [[nodiscard]] bool has_room_for(std::uint32_t count) const {
+        return arena_used_ + sizeof(Trace) + count * sizeof(Op) <= arena_bytes_;
+    }
     /// Makes a filled trace findable and watches its bytes.
     void insert(Trace* trace);
     /// Forgets all traces. Pointers to them are dangling afterwards: only between runs of traces.

@@ -21,6 +21,13 @@ struct VectorsLoaded {
     static constexpr std::uint8_t kNone = 0, kXmm = 1, kYmm = 2;
 };
 
+/// Translated code's pieces for each kind of DeferredFlags, by its `kind`.
+struct NoteCode {
+    static constexpr std::uint32_t kKinds = 64;
+    using Table = std::array<void const*, kKinds>;
+    Table flags{}, carry{};
+};
+
 struct TranslatedState {
     static constexpr std::uint32_t kJumpEntries = 8192;
     // Functions begin at multiples of 16 and often at the same offset of a page; the product's upper bits tell them apart.
@@ -32,6 +39,7 @@ struct TranslatedState {
     std::uint64_t temporary_flags{0};
     std::uint64_t call_target{0};
     std::uint64_t xmm_loaded{0};  ///< what the host's vector registers hold of the guest's: a VectorsLoaded
+    NoteCode notes;
     void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
     std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view
     std::array<std::vector<std::uint16_t>, 2> used;            ///< slots that may hold an entry

@@ -26,7 +26,7 @@ class BlockBook final : public CodeListener {
     struct Kept {
         std::uint64_t linear;
         CodeView view;
-        Trace const* trace;
+        std::vector<Trace*> traces;
         HostCode host;
         std::vector<std::uint8_t> guest;
         jit::BlockMarks marks;

@@ -12,15 +12,22 @@ std::string block_name(NewBlock const& block) {
     return fmt::format("bp_{}_{:#x}", block.view == CodeView::user ? "user" : "kernel", block.linear);
 }
 
+std::size_t count_of(NewBlock const& block) {
+    std::size_t count = 0;
+    for (Trace const* const trace : block.traces) count += trace->count;
+    return count;
+}
+
 std::string BlockText::block(NewBlock const& block) const {
     std::string text =
-        fmt::format("{} physical {:#x} instructions {} bytes {} host {:x} {}\n", block_name(block), block.trace.address,
-                    block.trace.count, block.guest.size(), address_of_code(block.host), block.host.size());
+        fmt::format("{} physical {:#x} instructions {} bytes {} host {:x} {}\n", block_name(block), block.traces.front()->address,
+                    count_of(block), block.guest.size(), address_of_code(block.host), block.host.size());
     auto const& marks = block.marks.instructions;
     std::size_t const stubs = block.marks.stubs;
     add_host(text, block.host.first(marks.empty() ? stubs : marks.front()));
-    for (std::size_t i = 0; i < block.trace.count; ++i) {
-        add_guest(text, block, i);
+    std::vector<GuestInstruction> const instructions = instructions_of(block);
+    for (std::size_t i = 0; i < instructions.size(); ++i) {
+        add_guest(text, instructions[i]);
         if (i >= marks.size()) continue;  // run by the handler of one before it
         std::size_t const end = i + 1 < marks.size() ? marks[i + 1] : stubs;
         add_host(text, block.host.subspan(marks[i], end - marks[i]));
@@ -30,12 +37,24 @@ std::string BlockText::block(NewBlock const& block) const {
     return text;
 }
 
-void BlockText::add_guest(std::string& text, NewBlock const& block, std::size_t index) const {
-    Op const& op = block.trace.ops[index];
-    auto const code = std::as_bytes(block.guest.subspan(op.offset, op.length));
-    std::uint64_t const at = block.linear + op.offset;
-    fmt::format_to(std::back_inserter(text), "{:016x}  {}  {}\n", at, hex_bytes(code),
-                   disassembler_.text(code, block.trace.mode, at));
+std::vector<BlockText::GuestInstruction> BlockText::instructions_of(NewBlock const& block) {
+    std::vector<GuestInstruction> instructions;
+    std::span<std::uint8_t const> guest = block.guest;
+    for (Trace const* const trace : block.traces) {
+        std::uint64_t const at = block.linear + trace->address - block.traces.front()->address;  // in the same page
+        for (unsigned i = 0; i < trace->count; ++i) {
+            Op const& op = trace->ops[i];
+            instructions.push_back({at + op.offset, guest.subspan(op.offset, op.length)});
+        }
+        guest = guest.subspan(trace->bytes);
+    }
+    return instructions;
+}
+
+void BlockText::add_guest(std::string& text, GuestInstruction const& instruction) const {
+    auto const code = std::as_bytes(instruction.bytes);
+    fmt::format_to(std::back_inserter(text), "{:016x}  {}  {}\n", instruction.linear, hex_bytes(code),
+                   disassembler_.text(code, CodeMode::bits64, instruction.linear));
 }
 
 void BlockText::add_host(std::string& text, HostCode code) const {

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "debug/disassembler.h"
 #include "jit/code_listener.h"
@@ -12,6 +14,9 @@ namespace backplane {
 
 /// What a block is called in all views of the code: "bp_user_0x401000", after its first instruction's linear address.
 [[nodiscard]] std::string block_name(NewBlock const& block);
+
+/// Instructions in it.
+[[nodiscard]] std::size_t count_of(NewBlock const& block);
 
 class BlockText {
   public:
@@ -22,7 +27,12 @@ class BlockText {
 
   private:
     static std::uint64_t address_of_code(HostCode code) { return reinterpret_cast<std::uintptr_t>(code.data()); }
-    void add_guest(std::string& text, NewBlock const& block, std::size_t index) const;
+    struct GuestInstruction {
+        std::uint64_t linear;
+        std::span<std::uint8_t const> bytes;
+    };
+    [[nodiscard]] static std::vector<GuestInstruction> instructions_of(NewBlock const& block);
+    void add_guest(std::string& text, GuestInstruction const& instruction) const;
     void add_host(std::string& text, HostCode code) const;
 
     std::map<std::uint64_t, std::string> thunks_;

@@ -35,7 +35,7 @@ class CodeRecorder::PerfMap final : public CodeListener {
 
     void made_thunk(Thunk const& thunk) override { add(fmt::format("bp_thunk_{}", thunk.name), thunk.code); }
     void made_block(NewBlock const& block) override {
-        add(fmt::format("{}/{}", block_name(block), block.trace.count), block.host);
+        add(fmt::format("{}/{}", block_name(block), count_of(block)), block.host);
     }
     void forgot_block(std::uint8_t const*, std::uint64_t physical, HostCode forward) override {
         if (!forward.empty()) add(fmt::format("bp_forward_{:#x}", physical), forward);

@@ -79,7 +79,8 @@ class GdbJitTest : public testing::Test {
     void make_block(CodeListener& listener, std::uint64_t linear) {
         Trace trace{};
         jit::BlockMarks marks{};
-        listener.made_block({linear, CodeView::user, trace, {}, HostCode{host_}.subspan(next_, 16), marks});
+        std::array<Trace*, 1> const traces{&trace};
+        listener.made_block({linear, CodeView::user, traces, {}, HostCode{host_}.subspan(next_, 16), marks});
         next_ += 16;
     }
     [[nodiscard]] std::uint64_t host(std::size_t offset) const {

@@ -1,12 +1,14 @@
 #include "jit/block.h"
 
+#include <algorithm>
+
 #include "cpu/lower.h"
 #include "jit/emitter.h"
 
 namespace backplane::jit {
 
 BlockCode Emitter::make() {
-    if (!decode_all()) return {nullptr, nullptr, 0};
+    if (!decode_all()) return {nullptr, nullptr, 0, {}, 0};
     std::uint8_t* const entry = const_cast<std::uint8_t*>(getCurr());
     emit_entry();
     for (index_ = 0; index_ < instructions_.size() && !ended_; ++index_) {
@@ -15,44 +17,100 @@ BlockCode Emitter::make() {
     }
     if (!ended_) {
         flush_pending();
-        exit_direct(page_offset_ + request_.trace.bytes);
+        exit_direct(instructions_.back().offset + instructions_.back().op->length);
     }
     if (request_.marks != nullptr) request_.marks->stubs = getSize();
     std::uint8_t const* const exit = emit_stubs();
     ready();
     if (Xbyak::GetError() != 0) {
         Xbyak::ClearError();
-        return {nullptr, nullptr, 0};
+        return {nullptr, nullptr, 0, {}, 0};
     }
-    return {entry, const_cast<std::uint8_t*>(exit), getSize()};
+    return {entry, const_cast<std::uint8_t*>(exit), getSize(), traces_, static_cast<std::uint32_t>(instructions_.size())};
 }
 
 bool Emitter::decode_all() {
-    ZydisDecoder const& decoder = decoder_for(CodeMode::bits64);
-    instructions_.resize(request_.trace.count);
-    for (std::size_t i = 0; i < instructions_.size(); ++i) {
-        Instruction& at = instructions_[i];
-        at.op = &request_.trace.ops[i];
-        at.offset = page_offset_ + at.op->offset;
-        auto const code = request_.bytes.subspan(at.op->offset);
-        at.decoded = {};
-        at.effects = {};
-        if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data(), code.size(), &at.decoded, at.operands)) &&
-            at.decoded.length == at.op->length)
-            at.effects = effects_of(at.decoded, at.operands);
-        else
-            at.decoded.operand_count = at.decoded.operand_count_visible = 0;
+    for (Trace* next = &request_.trace; next != nullptr; next = successor())
+        if (!decode(*next)) break;
+    auto const count = static_cast<std::uint32_t>(instructions_.size());
+    std::uint32_t before = 0;  // in this trace and those before it
+    for (Instruction& at : instructions_) {
+        if (at.op->position == 0) before += traces_[at.trace]->count;
+        at.rest = count - before;
     }
-    return !instructions_.empty();
+    return count != 0;
 }
 
-bool Emitter::is_visible(std::size_t i) const {
-    for (std::size_t j = i + 1; j < instructions_.size(); ++j) {
-        Effects const& next = instructions_[j].effects;
+bool Emitter::decode(Trace& trace) {
+    std::vector<std::uint8_t> const bytes = request_.code.bytes_of(trace);
+    if (bytes.empty()) return false;
+    for (unsigned i = 0; i < trace.count; ++i) {
+        Instruction& at = instructions_.emplace_back();
+        at.op = &trace.ops[i];
+        at.offset = static_cast<std::uint32_t>(trace.address & kPageMask) + at.op->offset;
+        at.trace = static_cast<std::uint32_t>(traces_.size());
+        at.ends_trace = i + 1U == trace.count;
+        decode(at, std::span{bytes}.subspan(at.op->offset));
+    }
+    traces_.push_back(&trace);
+    return true;
+}
+
+void Emitter::decode(Instruction& at, std::span<std::uint8_t const> code) {
+    bool const same = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_for(CodeMode::bits64), code.data(), code.size(), &at.decoded, at.operands)) &&
+                      at.decoded.length == at.op->length;
+    if (same)
+        at.effects = effects_of(at.decoded, at.operands);
+    else
+        at.decoded.operand_count = at.decoded.operand_count_visible = 0;
+}
+
+Trace* Emitter::successor() {
+    Instruction const& last = instructions_.back();
+    std::int64_t const behind = last.offset + last.op->length;
+    Trace* next = nullptr;
+    switch (last.effects.treatment) {
+        case Treatment::handler:
+        case Treatment::ret:
+            break;  // it goes anywhere
+        case Treatment::jcc:
+            next = more_often(last);
+            break;
+        case Treatment::jmp:
+        case Treatment::call:
+            if (last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) next = warm_trace(branch_target(last));
+            break;
+        default:
+            next = warm_trace(behind);
+    }
+    bool const fits = next != nullptr && instructions_.size() + next->count <= kMostInstructions;
+    return fits && std::find(traces_.begin(), traces_.end(), next) == traces_.end() ? next : nullptr;
+}
+
+/// When both directions do, the one backwards: a loop.
+Trace* Emitter::more_often(Instruction const& branch) {
+    Trace* const behind = warm_trace(branch.offset + branch.decoded.length);
+    Trace* const taken = warm_trace(branch_target(branch));
+    if (behind == nullptr || taken == nullptr) return behind != nullptr ? behind : taken;
+    bool const is_backwards = branch_target(branch) <= branch.offset;
+    return taken->uses > behind->uses || (taken->uses == behind->uses && is_backwards) ? taken : behind;
+}
+
+/// One that reaches into the next page stays alone.
+Trace* Emitter::warm_trace(std::int64_t offset) {
+    if (offset < 0 || offset >= static_cast<std::int64_t>(kPageBytes) || request_.trace.second_page != Trace::kNoPage) return nullptr;
+    Trace* const trace = request_.code.warm_trace((request_.trace.address & ~kPageMask) + static_cast<std::uint64_t>(offset));
+    return trace != nullptr && trace->second_page == Trace::kNoPage ? trace : nullptr;
+}
+
+bool Emitter::is_visible_from(std::size_t i) const {
+    for (; i < instructions_.size(); ++i) {
+        Effects const& next = instructions_[i].effects;
         if (next.treatment == Treatment::handler || next.touches_memory || next.consumes || next.needs_alignment)
             return true;
+        bool const goes_on = next.treatment == Treatment::jmp && i + 1 < instructions_.size();
         if (next.treatment != Treatment::copy && next.treatment != Treatment::lea &&
-            next.treatment != Treatment::nop)
+            next.treatment != Treatment::nop && !goes_on)
             return true;
         if (next.produces == Produces::all) return false;
     }
@@ -120,9 +178,9 @@ void Emitter::emit_handler(Instruction const& at) {
 
 bool Emitter::call_handler(Instruction const& at) {
     HandlerSite& site = request_.sites.emplace_back(
-        HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic]});
+        HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic], at.rest});
     mov(r10, reinterpret_cast<std::uint64_t>(&site));
-    if (is_last(at) || may_unmask(at.decoded.mnemonic)) {
+    if (at.ends_trace || may_unmask(at.decoded.mnemonic)) {
         // The trace's own end follows it there, so that a jump handler and a plain one both work.
         jmp(request_.thunks.last_handler, T_NEAR);
         return false;

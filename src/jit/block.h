@@ -1,11 +1,10 @@
-// Makes host code for one trace.
+// Makes host code for a trace and those that usually follow it: a superblock, with one entry and several exits.
 #pragma once
 
 #include <Zydis/Zydis.h>
 
 #include <cstdint>
 #include <deque>
-#include <span>
 #include <vector>
 
 #include "cpu/op.h"
@@ -37,10 +36,20 @@ struct BlockMarks {
     std::size_t stubs;                      ///< exits, and what rarely happens
 };
 
+/// Where the guest's code is found.
+class GuestCode {
+  public:
+    virtual ~GuestCode() = default;
+    /// A copy of a trace's code. Empty: a part of it is no RAM.
+    [[nodiscard]] virtual std::vector<std::uint8_t> bytes_of(Trace const& trace) = 0;
+    /// The trace at a guest-physical address if it runs often enough to be made part of a superblock, or null.
+    [[nodiscard]] virtual Trace* warm_trace(std::uint64_t address) = 0;
+};
+
 struct BlockRequest {
     Trace& trace;
     CodeView view;
-    std::span<std::uint8_t const> bytes;  ///< a copy of the guest's code
+    GuestCode& code;
     Offsets const& offsets;
     Thunks const& thunks;
     std::deque<Link>& links;         ///< new ones are appended; addresses stay
@@ -53,9 +62,14 @@ struct BlockCode {
     std::uint8_t* entry;
     std::uint8_t* exit;  ///< leaves at the block's own address
     std::size_t bytes;   ///< 0: it did not fit
+    std::vector<Trace*> traces;  ///< it is made of, in order
+    std::uint32_t count;         ///< instructions in them
 };
 
-/// Emits the block at `where`; the caller has checked that the trace is 64-bit code within one page.
+/// The most instructions of a superblock; what a quota leaves below that runs in the interpreter.
+inline constexpr std::uint32_t kMostInstructions = 64;
+
+/// Emits the block at `where`; the caller has checked that the trace is 64-bit code.
 [[nodiscard]] BlockCode make_block(BlockRequest const& request, std::uint8_t* where, std::size_t room);
 
 }  // namespace backplane::jit

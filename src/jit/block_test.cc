@@ -118,11 +118,23 @@ std::unique_ptr<std::byte[]> decode_trace(std::vector<std::uint8_t> const& code)
     return storage;
 }
 
+/// The code of one trace, with nothing behind it.
+class Sampled final : public GuestCode {
+  public:
+    explicit Sampled(std::vector<std::uint8_t> const& code) : code_{code} {}
+    std::vector<std::uint8_t> bytes_of(Trace const&) override { return code_; }
+    Trace* warm_trace(std::uint64_t) override { return nullptr; }
+
+  private:
+    std::vector<std::uint8_t> const& code_;
+};
+
 std::string sizes_of(Sample const& sample) {
     constexpr std::size_t kRoom = 16384;
     std::vector<std::uint8_t> arena(2 * kRoom);  // thunks are near, in front of the block
     auto const storage = decode_trace(sample.code);
     auto& trace = *reinterpret_cast<Trace*>(storage.get());
+    Sampled code_of_sample{sample.code};
     Thunks thunks{};
     for (auto* const thunk : {&thunks.slow_read, &thunks.slow_write, &thunks.call_handler, &thunks.last_handler,
                               &thunks.materialize, &thunks.keep_carry, &thunks.load_xmm, &thunks.load_ymm,
@@ -135,7 +147,7 @@ std::string sizes_of(Sample const& sample) {
     Offsets const where = offsets();
     BlockCode const made = make_block({.trace = trace,
                                        .view = sample.view,
-                                       .bytes = sample.code,
+                                       .code = code_of_sample,
                                        .offsets = where,
                                        .thunks = thunks,
                                        .links = links,

@@ -28,13 +28,13 @@ struct Thunk {
 /// RBP, R12 to R15, and 8 bytes.
 inline constexpr std::uint8_t kHostFrameBytes = 64;
 
-/// A block that has just been made. Its trace and host code stay until the block is forgotten or all are flushed; the rest
+/// A block that has just been made. Its traces and host code stay until the block is forgotten or all are flushed; the rest
 /// is lent for the call.
 struct NewBlock {
     std::uint64_t linear;  ///< address of its first instruction; others may lead to the same physical one
     CodeView view;
-    Trace const& trace;
-    std::span<std::uint8_t const> guest;  ///< the trace's bytes
+    std::span<Trace* const> traces;       ///< all of one page, but that the last instruction of a lone one may cross
+    std::span<std::uint8_t const> guest;  ///< their bytes, one behind the other
     HostCode host;
     jit::BlockMarks const& marks;  ///< which part of `host` belongs to which instruction
 };

@@ -9,7 +9,7 @@ namespace backplane::jit {
 
 void Emitter::emit_entry() {
     if (request_.trace.second_page != Trace::kNoPage) check_second_page();
-    sub(state64(o_.remaining), request_.trace.count);
+    sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
     jb(no_quota_, T_NEAR);
     for (Instruction const& at : instructions_) {
         if (!at.effects.is_vector || at.effects.treatment != Treatment::copy) continue;
@@ -20,7 +20,7 @@ void Emitter::emit_entry() {
         cmp(state8(o_.xmm_loaded), needs_ymm_ ? VectorsLoaded::kYmm : VectorsLoaded::kXmm);
         jb(load_xmm_, T_NEAR);
     }
-    L(xmm_ready_);
+    L(body_);
 }
 
 void Emitter::check_second_page() {
@@ -76,9 +76,15 @@ std::uint8_t const* Emitter::emit_stubs() {
         L(stub.slow);
         if (stub.pending) write_down(*stub.pending);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
-        mov(r11d, stub.bytes | (stub.alignment ? 0x100U : 0U));
+        mov(r11d, stub.bytes | (stub.alignment ? 0x100U : 0U) | stub.rest << 16);
         call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
         jmp(stub.back, T_NEAR);
+    }
+    for (SideExit& exit : side_exits_) {
+        L(exit.label);
+        if (exit.pending) write_down(*exit.pending);
+        if (exit.rest != 0) add(state64(o_.remaining), exit.rest);
+        exit_direct(exit.offset);
     }
     for (HandlerStub& stub : handler_stubs_) {
         L(stub.slow);
@@ -108,7 +114,7 @@ std::uint8_t const* Emitter::emit_stubs() {
         if (page_offset_ != 0) add(r9, page_offset_);
         mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
         call(needs_ymm_ ? request_.thunks.load_ymm : request_.thunks.load_xmm);
-        jmp(xmm_ready_, T_NEAR);
+        jmp(body_, T_NEAR);
     }
     if (request_.trace.second_page != Trace::kNoPage) {
         L(second_page_unknown_);
@@ -117,7 +123,7 @@ std::uint8_t const* Emitter::emit_stubs() {
         jmp(request_.thunks.exit_dispatch, T_NEAR);
     }
     L(no_quota_);
-    add(state64(o_.remaining), request_.trace.count);
+    add(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
     std::uint8_t const* const exit = getCurr();
     mov(r9, state64(o_.page_address));
     if (page_offset_ != 0) add(r9, page_offset_);
@@ -130,16 +136,46 @@ std::int64_t Emitter::branch_target(Instruction const& at) const {
 }
 
 void Emitter::emit_jcc(Instruction const& at) {
-    ended_ = true;
     need_flags(at.decoded.mnemonic);
-    flush_pending();
-    Xbyak::Label taken;
     unsigned condition = 0;
     while (condition < 16 && kJumpMnemonics[condition] != at.decoded.mnemonic) ++condition;
+    if (is_last()) return end_with_jcc(at, condition);
+    std::int64_t const behind = static_cast<std::int64_t>(at.offset) + at.decoded.length;
+    bool const falls_through = instructions_[index_ + 1].offset == behind;
+    falls_through ? side_exit(at, condition, branch_target(at)) : side_exit(at, condition ^ 1, behind);
+}
+
+void Emitter::end_with_jcc(Instruction const& at, unsigned condition) {
+    ended_ = true;
+    std::int64_t const behind = static_cast<std::int64_t>(at.offset) + at.decoded.length;
+    bool const to_itself = branch_target(at) == page_offset_;
+    if (to_itself || behind == page_offset_) {
+        to_itself ? side_exit(at, condition ^ 1, behind) : side_exit(at, condition, branch_target(at));
+        return loop();
+    }
+    flush_pending();
+    Xbyak::Label taken;
     emit_jump_on(condition, taken);
-    exit_direct(static_cast<std::int64_t>(at.offset) + at.decoded.length);
+    exit_direct(behind);
     L(taken);
     exit_direct(branch_target(at));
+}
+
+void Emitter::side_exit(Instruction const& at, unsigned condition, std::int64_t offset) {
+    SideExit& exit = side_exits_.emplace_back();
+    exit.pending = pending_;
+    exit.rest = at.rest;
+    exit.offset = offset;
+    emit_jump_on(condition, exit.label);
+}
+
+/// Flags that the next round overwrites unseen are written down only if there is none.
+void Emitter::loop() {
+    if (is_visible_from(0)) flush_pending();
+    sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
+    jae(body_, T_NEAR);
+    if (pending_) write_down(*pending_);
+    jmp(no_quota_, T_NEAR);
 }
 
 void Emitter::emit_jump_on(unsigned condition, Xbyak::Label const& label) {
@@ -208,8 +244,11 @@ bool Emitter::emit_indirect_target(Instruction const& at) {
 }
 
 void Emitter::emit_jmp(Instruction const& at) {
+    bool const direct = at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    if (direct && !is_last()) return;
     ended_ = true;
-    if (at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+    if (direct && branch_target(at) == page_offset_) return loop();
+    if (direct) {
         flush_pending();
         return exit_direct(branch_target(at));
     }
@@ -219,8 +258,8 @@ void Emitter::emit_jmp(Instruction const& at) {
 }
 
 void Emitter::emit_call(Instruction const& at) {
-    ended_ = true;
     bool const direct = at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    ended_ = is_last();
     if (!direct) {
         emit_indirect_target(at);
         // A target that is not canonical faults before anything is pushed.
@@ -235,11 +274,12 @@ void Emitter::emit_call(Instruction const& at) {
     }
     lea(r9, ptr[r8 - 8]);
     emit_lookup(at, 8, true);
-    flush_pending();
+    ended_ ? flush_pending() : protect_pending(at);
     mov(r10, state64(o_.page_address));
     add(r10, static_cast<std::uint32_t>(at.offset + at.decoded.length));
     mov(qword[r9 + r11], r10);
     mov(r8, r9);
+    if (!ended_) return;
     if (direct) return exit_direct(branch_target(at));
     mov(r9, state64(o_.call_target));
     jump_to_r9(nullptr, 0);

@@ -4,6 +4,7 @@
 
 #include "cpu/condition.h"
 #include "cpu/lower.h"
+#include "jit/flag_thunks.h"
 
 namespace backplane::jit {
 
@@ -60,52 +61,8 @@ void Emitter::need_flags(ZydisMnemonic mnemonic) {
         return;
     }
     flush_pending();
-    if (!recompute()) call(request_.thunks.materialize);
+    if (!written_ || !repeat_note(*this, o_, written_->producer, written_->bytes)) call(request_.thunks.materialize);
     host_flags_ = HostFlags::all;
-}
-
-bool Emitter::recompute() {
-    if (!written_) return false;
-    unsigned const bytes = written_->bytes;
-    Xbyak::Reg const value = bytes == 1   ? Xbyak::Reg{r10b}
-                             : bytes == 2 ? Xbyak::Reg{r10w}
-                             : bytes == 4 ? Xbyak::Reg{r10d}
-                                          : Xbyak::Reg{r10};
-    Xbyak::Address const second = ptr[r15 + o_.flags_b];
-    switch (written_->producer) {
-        case FlagProducer::cmp:
-            mov(r10, state64(o_.flags_a));
-            cmp(value, second);
-            return true;
-        case FlagProducer::logic:
-            mov(r10, state64(o_.flags_a));
-            or_(value, value);
-            return true;
-        case FlagProducer::sub:
-            mov(r10, state64(o_.flags_a));
-            add(value, second);
-            sub(value, second);
-            return true;
-        case FlagProducer::add:
-            mov(r10, state64(o_.flags_a));
-            sub(value, second);
-            add(value, second);
-            return true;
-        case FlagProducer::inc:
-            mov(r10, state64(o_.flags_a));
-            dec(value);
-            bt(word[r15 + o_.flags_base_carry], 0);
-            inc(value);
-            return true;
-        case FlagProducer::dec:
-            mov(r10, state64(o_.flags_a));
-            inc(value);
-            bt(word[r15 + o_.flags_base_carry], 0);
-            dec(value);
-            return true;
-        default:
-            return false;
-    }
 }
 
 bool Emitter::repeat_comparison(Pending const& pending) {
@@ -167,7 +124,8 @@ void Emitter::protect_pending(Instruction const& at) {
         if (ZydisRegisterGetClass(whole) != ZYDIS_REGCLASS_GPR64) continue;
         std::uint8_t const number = kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
         auto const hit = [&](Place const& place) { return place.kind == Place::Kind::reg && place.reg == number; };
-        if (number != kInMemory && (hit(pending_->a) || hit(pending_->b))) return flush_pending();
+        if (number == kInMemory || (!hit(pending_->a) && !hit(pending_->b))) continue;
+        return at.effects.consumes || is_visible(index_) ? flush_pending() : pending_.reset();
     }
 }
 

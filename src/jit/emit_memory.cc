@@ -47,6 +47,7 @@ void Emitter::emit_lookup(Instruction const& at, std::uint32_t bytes, bool write
     stub.op = at.op;
     stub.pending = pending_;
     stub.bytes = bytes;
+    stub.rest = at.rest;
     stub.write = write;
     stub.alignment = alignment;
     std::int32_t const table = write ? o_.write_tlb[view_] : o_.read_tlb[view_];

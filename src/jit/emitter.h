@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/address.h"
@@ -52,7 +53,10 @@ struct Instruction {
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     Effects effects;
     Op const* op;
-    std::uint32_t offset;  // in the page
+    std::uint32_t offset;   // in the page
+    std::uint32_t trace;    // which of the block's
+    std::uint32_t rest{0};  // instructions in the traces behind it
+    bool ends_trace{false};
 };
 
 class Emitter : public Xbyak::CodeGenerator {
@@ -71,8 +75,15 @@ class Emitter : public Xbyak::CodeGenerator {
         Op const* op;
         std::optional<Pending> pending;
         std::uint32_t bytes;
+        std::uint32_t rest;
         bool write;
         bool alignment;
+    };
+    struct SideExit {  // a branch that usually goes the other way
+        Xbyak::Label label;
+        std::optional<Pending> pending;
+        std::uint32_t rest;
+        std::int64_t offset;
     };
     struct MissStub {
         Xbyak::Label label;
@@ -98,11 +109,20 @@ class Emitter : public Xbyak::CodeGenerator {
 
     // --- the block (block.cc) -------------------------------------------------------------------------------------
     bool decode_all();
+    /// Appends the instructions of a trace. False: its code cannot be read.
+    bool decode(Trace& trace);
+    void decode(Instruction& at, std::span<std::uint8_t const> code);
+    /// The trace that usually follows the last one, if it is to be part of the block.
+    [[nodiscard]] Trace* successor();
+    [[nodiscard]] Trace* more_often(Instruction const& branch);
+    [[nodiscard]] Trace* warm_trace(std::int64_t offset);
     static bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
     static bool names_memory_register(Instruction const& at);
     static bool uses_high_byte(Instruction const& at);
     /// May somebody see the flags that instruction i makes: a consumer, a fault, an exit?
-    bool is_visible(std::size_t i) const;
+    bool is_visible(std::size_t i) const { return is_visible_from(i + 1); }
+    /// The same for flags that are there before instruction i.
+    bool is_visible_from(std::size_t i) const;
 
     // --- flags (emit_flags.cc) ------------------------------------------------------------------------------------
     void store_place(std::int32_t where, Place const& place);
@@ -112,8 +132,6 @@ class Emitter : public Xbyak::CodeGenerator {
     static bool covers(HostFlags have, ZydisMnemonic mnemonic);
     /// Brings the flags that `mnemonic` needs into RFLAGS.
     void need_flags(ZydisMnemonic mnemonic);
-    /// Makes RFLAGS from what was written down, through R10.
-    bool recompute();
     /// A comparison whose inputs are still there costs one instruction to repeat.
     bool repeat_comparison(Pending const& pending);
     static Reg8 reg8(std::uint8_t number) { return Reg8{number, number >= 4 && number < 8}; }
@@ -138,15 +156,19 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Through the cache of jump targets. A computed target that is not canonical faults on the branch `op` itself,
     /// which the interpreter then repeats with the stack pointer moved back by `undo`.
     void jump_to_r9(Op const* op, std::int32_t undo);
+    /// On `condition`, out of the block to an offset in the page.
+    void side_exit(Instruction const& at, unsigned condition, std::int64_t offset);
+    /// To the block's own beginning.
+    void loop();
     std::uint8_t const* emit_stubs();
     void emit(Instruction const& at);
 
-    bool is_last(Instruction const& at) const { return at.op == &request_.trace.ops[request_.trace.count - 1]; }
     /// What may make SIMD exceptions visible, so that what follows must be looked at anew.
     static bool may_unmask(ZydisMnemonic mnemonic);
     void emit_handler(Instruction const& at);
     /// Flags are written down. False: it jumped to the handler, and what follows is not reached.
     bool call_handler(Instruction const& at);
+    bool is_last() const { return index_ + 1 == instructions_.size(); }
 
     // --- instructions that stay what they are (emit_copy.cc) ------------------------------------------------------
     static ZydisRegister register_of(std::uint8_t number, unsigned bits);
@@ -217,6 +239,7 @@ class Emitter : public Xbyak::CodeGenerator {
     void emit_swapgs(Instruction const& at);
     std::int64_t branch_target(Instruction const& at) const;
     void emit_jcc(Instruction const& at);
+    void end_with_jcc(Instruction const& at, unsigned condition);
     void emit_jump_on(unsigned condition, Xbyak::Label const& label);
     /// R9 = the target of an indirect branch. False: a form for the handler.
     bool emit_indirect_target(Instruction const& at);
@@ -228,6 +251,7 @@ class Emitter : public Xbyak::CodeGenerator {
     Offsets const& o_;
     unsigned view_;
     std::uint32_t page_offset_;
+    std::vector<Trace*> traces_;
     std::vector<Instruction> instructions_;
     std::size_t index_{0};
     bool ended_{false};
@@ -239,9 +263,10 @@ class Emitter : public Xbyak::CodeGenerator {
     bool carry_in_host_{false};  // before the instruction that is being emitted
     std::deque<AccessStub> access_stubs_;
     std::deque<HandlerStub> handler_stubs_;
+    std::deque<SideExit> side_exits_;
     std::deque<MissStub> miss_stubs_;
     std::deque<LinkStub> link_stubs_;
-    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, xmm_ready_;
+    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, body_;
 };
 
 }  // namespace backplane::jit

@@ -37,6 +37,7 @@ struct Offsets {
     std::int32_t remaining;
     std::int32_t flags_a, flags_b, flags_kind, flags_has_carry, flags_has_overflow, flags_has_zero;
     std::int32_t flags_base_carry, flags_carry, flags_overflow, flags_zero;
+    std::int32_t lazy_carry, note_flags, note_carry;
     std::int32_t xmm;
     std::int32_t ymm_high;
     std::int32_t rip, rflags, cpl, gs_base, kernel_gs_base;
@@ -56,6 +57,7 @@ struct HandlerSite {
     std::array<Op, 2> pair;  ///< a copy of the Op, and a stop behind it
     Op const* op;            ///< in its trace
     std::uint64_t* calls;    ///< counts those of all sites with this mnemonic
+    std::uint32_t rest;      ///< instructions behind its trace that the block took off the quota as well
 };
 
 }  // namespace backplane::jit

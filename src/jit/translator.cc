@@ -15,6 +15,7 @@
 #include "cpu/cpu.h"
 #include "cpu/mxcsr.h"
 #include "cpu/trace_cache.h"
+#include "jit/flag_thunks.h"
 
 namespace backplane {
 
@@ -48,6 +49,8 @@ class JitRuntime {
         o.flags_has_zero = at(flags.has_zero);
         o.flags_base_carry = at(flags.base_carry), o.flags_carry = at(flags.carry),
         o.flags_overflow = at(flags.overflow), o.flags_zero = at(flags.zero);
+        o.lazy_carry = at(cpu.flags) + static_cast<std::int32_t>(LazyFlags::carry_word_offset());
+        o.note_flags = at(cpu.translated_.notes.flags), o.note_carry = at(cpu.translated_.notes.carry);
         o.xmm = at(cpu.state_.xmm);
         o.ymm_high = at(cpu.state_.ymm_high);
         o.rip = at(cpu.rip_);
@@ -82,23 +85,28 @@ class JitRuntime {
 
     /// A TLB miss of translated code. Not ok: the instruction is given up, with the reason noted.
     static Resolved resolve(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
+        Resolved const found = look_up(*cpu, address, op, what & 0xffff, kind);
+        if (found.ok == 0) cpu->remaining_ += what >> 16;  // of the traces behind this one
+        return found;
+    }
+    static Resolved look_up(Cpu& cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
         std::uint32_t const bytes = what & 0xff;
-        ++translator(*cpu).counters_.slow_accesses;
-        begin(*cpu, op);
+        ++translator(cpu).counters_.slow_accesses;
+        begin(cpu, op);
         bool const misaligned = (what & 0x100) != 0 && (address & (bytes - 1)) != 0;
         bool const crossing = (address & kPageMask) > kPageBytes - bytes;
         // The present view may be the one with AC, whose tables translated code does not look at.
         // A non-canonical address is #GP or #SS by the operand's segment, which the interpreter knows.
         // Watchpoints are the interpreter's.
-        if (!misaligned && !crossing && !cpu->has_watchpoints_ && Cpu::is_canonical(address)) {
-            if (auto const target = cpu->translate(address, kind, bytes, false)) {
+        if (!misaligned && !crossing && !cpu.has_watchpoints_ && Cpu::is_canonical(address)) {
+            if (auto const target = cpu.translate(address, kind, bytes, false)) {
                 if (target->host != nullptr) return {reinterpret_cast<std::uint64_t>(target->host) - address, 1};
-                cpu->ask_to_run_alone();
+                cpu.ask_to_run_alone();
             }
-            (void)cpu->leave(op);
+            (void)cpu.leave(op);
             return {0, 0};
         }
-        leave_alone(*cpu, op);
+        leave_alone(cpu, op);
         return {0, 0};
     }
     static Resolved resolve_read(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what) {
@@ -113,8 +121,15 @@ class JitRuntime {
         ++*site->calls;
         begin(*cpu, site->op);
         cpu->deferred_flags_.resolve(cpu->flags);
+        cpu->remaining_ += site->rest;
         Op const* const op = site->pair.data();
-        return op->run(*cpu, op) != nullptr ? 1 : 0;
+        if (op->run(*cpu, op) == nullptr) return 0;
+        if (cpu->remaining_ < site->rest) {  // a repeated instruction has used it up
+            (void)cpu->finish_early(site->op);
+            return 0;
+        }
+        cpu->remaining_ -= site->rest;
+        return 1;
     }
     /// Runs the rest of a trace in the interpreter.
     static void run_last(Cpu* cpu, jit::HandlerSite const* site) {
@@ -122,6 +137,7 @@ class JitRuntime {
         Op const* op = site->op;
         begin(*cpu, op);
         cpu->deferred_flags_.resolve(cpu->flags);
+        cpu->remaining_ += site->rest;
         while (op != nullptr) op = op->run(*cpu, op);
     }
     static void exit_alone(Cpu* cpu, Op const* op) {
@@ -144,6 +160,7 @@ class JitRuntime {
         if (available && masked) return 1;
         begin(*cpu, op);
         leave_alone(*cpu, op);
+        cpu->remaining_ += cpu->trace_->code_count - cpu->trace_->count;  // of the traces behind the first
         return 0;
     }
 
@@ -191,7 +208,7 @@ class JitRuntime {
         exit = TranslatorExit::not_hot;
         if (trace == nullptr || trace->code == nullptr) return nullptr;
         exit = TranslatorExit::quota;
-        if (cpu->remaining_ < trace->count) return nullptr;
+        if (cpu->remaining_ < trace->code_count) return nullptr;
         exit = TranslatorExit::not_hot;
         if (Cpu::may_leave_canonical(rip, *trace)) return nullptr;
         unsigned const view = trace->code_view;
@@ -227,6 +244,11 @@ class JitRuntime {
     }
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
     static std::uint64_t rip(Cpu const& cpu) { return cpu.rip_; }
+    static Trace* warm_trace(Cpu& cpu, std::uint64_t address) {
+        Trace* const trace = cpu.hot_uses_ > 1 ? cpu.traces_.find(address, CodeMode::bits64) : cpu.decode_ahead(address);
+        bool const usable = trace != nullptr && trace->cost != Trace::kInvalid && trace->uses != Trace::kGivenUp;
+        return usable && 2U * trace->uses >= cpu.hot_uses_ - 1U ? trace : nullptr;
+    }
     /// A copy of the trace's guest code, which may lie in two pages. Empty: a part is no RAM.
     static std::vector<std::uint8_t> code(Cpu& cpu, Trace const& trace) {
         std::vector<std::uint8_t> bytes(trace.bytes);
@@ -516,7 +538,17 @@ class ThunkMaker : public Xbyak::CodeGenerator {
 
 constexpr std::size_t kThunkRoom = 16384;
 constexpr std::size_t kForwardBytes = 48;
-constexpr std::size_t kMostBlockBytes = 16384;
+constexpr std::size_t kMostBlockBytes = 24000;
+
+class CodeOf final : public jit::GuestCode {
+  public:
+    explicit CodeOf(Cpu& cpu) : cpu_{cpu} {}
+    std::vector<std::uint8_t> bytes_of(Trace const& trace) override { return JitRuntime::code(cpu_, trace); }
+    Trace* warm_trace(std::uint64_t address) override { return JitRuntime::warm_trace(cpu_, address); }
+
+  private:
+    Cpu& cpu_;
+};
 
 }  // namespace
 
@@ -565,8 +597,11 @@ void Translator::make_thunks() {
     thunks_.call_handler = named("call_handler", maker.make_call_handler(leave), kCalled);
     thunks_.last_handler = named("last_handler", maker.make_last(&JitRuntime::run_last, leave));
     thunks_.exit_alone = named("exit_alone", maker.make_last(&JitRuntime::exit_alone, leave));
-    thunks_.materialize = named("materialize", maker.make_materialize(), kCalledWithRegisters);
-    thunks_.keep_carry = named("keep_carry", maker.make_keep_carry(), kCalledWithRegisters);
+    jit::FlagThunks const slow{named("resolve_flags", maker.make_materialize(), kCalledWithRegisters),
+                               named("resolve_carry", maker.make_keep_carry(), kCalledWithRegisters)};
+    jit::FlagThunks const fast = make_flag_thunks(maker, offsets_, slow, JitRuntime::state(cpu_).notes);
+    thunks_.materialize = fast.materialize;
+    thunks_.keep_carry = named("flags", fast.keep_carry);
     thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave), kCalled);
     thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave), kCalled);
     maker.ready();
@@ -580,13 +615,12 @@ bool Translator::translate(Trace& trace, CodeView view) {
         full_ = true;
         return false;
     }
-    std::vector<std::uint8_t> const bytes = JitRuntime::code(cpu_, trace);
-    if (bytes.empty()) return false;
+    CodeOf code{cpu_};
     std::size_t const links_before = links_.size();
     jit::BlockMarks marks{};
     jit::BlockCode const made = jit::make_block({.trace = trace,
                                                  .view = view,
-                                                 .bytes = bytes,
+                                                 .code = code,
                                                  .offsets = offsets_,
                                                  .thunks = thunks_,
                                                  .links = links_,
@@ -599,18 +633,28 @@ bool Translator::translate(Trace& trace, CodeView view) {
     trace.code = made.entry;
     trace.code_exit = made.exit;
     trace.code_view = static_cast<std::uint8_t>(view);
+    trace.code_count = static_cast<std::uint8_t>(made.count);
     ++counters_.blocks;
-    counters_.guest_instructions += trace.count;
-    counters_.guest_bytes += trace.bytes;
+    counters_.guest_instructions += made.count;
+    for (Trace* const part : made.traces) {
+        counters_.guest_bytes += part->bytes;
+        if (part == &trace) continue;
+        part->is_in_others = true;
+        users_[part].push_back(&trace);
+    }
     counters_.host_bytes += made.bytes;
     counters_.direct_jumps += links_.size() - links_before;
-    if (!listeners_.empty()) tell_block(trace, view, bytes, {made.entry, made.bytes}, marks);
+    if (!listeners_.empty()) tell_block(made, view, marks);
     return true;
 }
 
-void Translator::tell_block(Trace const& trace, CodeView view, std::span<std::uint8_t const> guest, HostCode host,
-                            jit::BlockMarks const& marks) {
-    NewBlock const block{JitRuntime::rip(cpu_), view, trace, guest, host, marks};
+void Translator::tell_block(jit::BlockCode const& made, CodeView view, jit::BlockMarks const& marks) {
+    std::vector<std::uint8_t> guest;
+    for (Trace const* const part : made.traces) {
+        std::vector<std::uint8_t> const bytes = JitRuntime::code(cpu_, *part);
+        guest.insert(guest.end(), bytes.begin(), bytes.end());
+    }
+    NewBlock const block{JitRuntime::rip(cpu_), view, made.traces, guest, {made.entry, made.bytes}, marks};
     for (CodeListener* const listener : listeners_) listener->made_block(block);
 }
 
@@ -662,6 +706,16 @@ void Translator::enter(Cpu& cpu, Trace& trace) {
 // Whatever jumps to the code goes to its exit, and once there is new code for the address, on to that: the entry has
 // become a link.
 void Translator::forget(Trace& trace) {
+    if (trace.code != nullptr) forget_code(trace);
+    if (!trace.is_in_others) return;
+    trace.is_in_others = false;
+    auto const users = users_.extract(&trace);
+    if (users.empty()) return;
+    for (Trace* const user : users.mapped())
+        if (user->code != nullptr) forget_code(*user);
+}
+
+void Translator::forget_code(Trace& trace) {
     auto* const entry = static_cast<std::uint8_t*>(trace.code);
     auto* exit = static_cast<std::uint8_t*>(trace.code_exit);
     if (used_ + kForwardBytes <= arena_bytes_) {
@@ -687,6 +741,7 @@ void Translator::forget_all() {
     full_ = false;
     links_.clear();
     sites_.clear();
+    users_.clear();
     wanted_link_ = nullptr;
     ++counters_.flushes;
     JitRuntime::state(cpu_).forget_all();

@@ -2,8 +2,8 @@
 //
 // State:    partial
 // Features: integer and SSE2 code of 64-bit mode, flags kept in the host's or deferred, soft TLB inlined, direct jumps
-//           chained within a page, indirect jumps and jumps across pages through a cache, exact quotas and faults
-// Missing:  superblocks, coalesced TLB checks, native x87; those instructions call the interpreter's handlers
+//           chained within a page and followed into superblocks, indirect jumps and jumps across pages through a cache, exact quotas and faults
+// Missing:  coalesced TLB checks, native x87; those instructions call the interpreter's handlers
 // Source:   docs/design/translator.md
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
@@ -87,9 +88,9 @@ class Translator final : public CodeTier {
     friend class JitRuntime;
     Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes);
     void make_thunks();
-    void tell_block(Trace const& trace, CodeView view, std::span<std::uint8_t const> guest, HostCode host,
-                    jit::BlockMarks const& marks);
+    void tell_block(jit::BlockCode const& made, CodeView view, jit::BlockMarks const& marks);
     void make_link(jit::Link& link, Trace const& target);
+    void forget_code(Trace& trace);
 
     Cpu& cpu_;
     std::uint8_t* arena_;
@@ -102,6 +103,7 @@ class Translator final : public CodeTier {
     void (*enter_code_)(Cpu*, void*){nullptr};
     std::deque<jit::Link> links_;
     std::deque<jit::HandlerSite> sites_;
+    std::unordered_map<Trace const*, std::vector<Trace*>> users_;  // of a trace: those whose code it is part of
     std::vector<std::uint64_t> handler_calls_;  // by mnemonic
     jit::Link* wanted_link_{nullptr};
     std::uint64_t wanted_rip_{0};

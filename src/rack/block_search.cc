@@ -156,6 +156,12 @@ std::string guest_code(Machine const& machine, Place const& place, std::uint64_t
     return text;
 }
 
+/// What the translated side would run at once.
+std::uint64_t count_at(Place const& place) {
+    if (place.trace == nullptr) return 1;
+    return place.trace->code != nullptr ? place.trace->code_count : place.trace->count;
+}
+
 class BlockSearch {
   public:
     BlockSearch(MakeLockstepRun const& make, SeenDifference seen, std::function<bool()> const& should_stop)
@@ -232,7 +238,7 @@ class BlockSearch {
         for (;;) {
             Place const place = place_of(translated());
             Snapshot const before = snapshot_of(interpreted(), pages_);
-            std::uint64_t const count = place.trace != nullptr ? place.trace->count : 1;
+            std::uint64_t const count = count_at(place);
             std::string block = host_code(place);  // before it runs: it may be forgotten meanwhile
             bool const more = run_piece(count);
             if (block.empty()) block = host_code(place);  // it may have been translated when it was entered
