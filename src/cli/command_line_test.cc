@@ -66,6 +66,13 @@ TEST(CommandLine, BootPlatform) {
     EXPECT_FALSE(parse({"boot", "--kernel", "k", "--gdb-wait"}));
     EXPECT_FALSE(parse({"boot", "--kernel", "k", "--gdb", "x"}));
     EXPECT_FALSE(parse({"boot", "--kernel", "k", "--trace-limit", "0"}));
+    auto const shown = parse({"boot", "--kernel", "k", "--perf-map", "--dump-blocks", "b", "--gdb-jit", "--code-buffer", "64K"});
+    ASSERT_TRUE(shown);
+    RunOptions const& options = std::get<BootCommand>(*shown).options;
+    EXPECT_TRUE(options.code.perf_map && options.code.gdb);
+    EXPECT_EQ(options.code.blocks, "b");
+    EXPECT_EQ(options.code_bytes, 64U << 10);
+    EXPECT_FALSE(parse({"boot", "--kernel", "k", "--code-buffer", "63K"}));
     auto const command = parse({"boot", "--kernel", "k", "--acpi", "full", "--debug-exit", "--hpet"});
     ASSERT_TRUE(command) << command.error().message;
     EXPECT_EQ(std::get<BootCommand>(*command).machine.acpi, AcpiPlatform::full);

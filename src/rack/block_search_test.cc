@@ -19,6 +19,7 @@ namespace backplane {
 namespace {
 
 constexpr std::uint64_t kPml4 = 0x1000, kPdpt = 0x2000, kCode = 0x1'0000, kStack = 0x2'0000;
+constexpr std::uint64_t kOtherCode = 0x100;  ///< from one processor's code to the next one's
 
 /// Changes one byte of the host code made of one guest instruction: the last of `from` becomes `to`.
 class WrongCode final : public CodeListener {
@@ -83,6 +84,7 @@ class BlockSearchTest : public testing::Test {
     }
 
     StopFlags stop_;
+    RackFile file_;
 
   private:
     void start(Machine& machine) {
@@ -92,14 +94,15 @@ class BlockSearchTest : public testing::Test {
         CpuState state = TestMachine::kernel_state(kCode);
         state.cr3 = kPml4;
         state.gpr[rsp] = kStack;
-        machine.engine(0).set_state(state);
+        for (unsigned cpu = 0; cpu < machine.cpu_count(); ++cpu)
+            machine.engine(cpu).set_state(state), state.rip += kOtherCode;
         if (machine.engine(0).translator() == nullptr || wrong_left_ == 0) return;
         --wrong_left_;
-        machine.engine(0).add_code_listener(*listeners_.emplace_back(std::make_unique<WrongCode>(fault_)));
+        for (unsigned cpu = 0; cpu < machine.cpu_count(); ++cpu)
+            machine.engine(cpu).add_code_listener(*listeners_.emplace_back(std::make_unique<WrongCode>(fault_)));
     }
 
     std::filesystem::path kernel_{testing::TempDir() + "block_search_test.elf"};
-    RackFile file_;
     RackOptions options_;
     std::vector<std::uint8_t> program_;
     WrongCode::Fault fault_{};
@@ -140,6 +143,19 @@ TEST_F(BlockSearchTest, AWrongStoreThatNobodyReadsIsFoundToo) {
 TEST_F(BlockSearchTest, TheRunMayEndInTheSameQuantum) {
     Rack& rack = run("b9b80b0000 4829c8 4883f805 0f92c3 ffc9 75f2 f4", {kCode + 5, 1, {0x48, 0x83, 0xf8, 5}, 0x80});
     expect_line(rack.explain_difference(stop_), "^  rbx +0x[0-9a-f]+ +0x[0-9a-f]+ ");
+}
+
+// The first processor counts in memory, 0x100 bytes further the second one does.
+TEST_F(BlockSearchTest, TheProcessorIsNamed) {
+    file_.machines[0].topology.cpus = 2;
+    std::string program = "48ff042500700000 ebf6";  // 1: inc qword [0x7000]; jmp 1b
+    for (std::uint64_t i = 10; i < kOtherCode; ++i) program += "90";
+    program += "4883c205 ebfa";  // 1: add rdx, 5; jmp 1b
+    Rack& rack = run(program, {kCode + kOtherCode, 0, {0x48, 0x83, 0xc2, 5}, 6});
+    std::string const text = rack.explain_difference(stop_);
+    expect_line(text, "^machine alpha, processor 1: ");
+    expect_line(text, "^bp_kernel_0x10100 ");
+    expect_line(text, "^  cpu1 rdx +0x[0-9a-f]+ +0x[0-9a-f]+ \\* +0x[0-9a-f]+ \\*$");
 }
 
 TEST_F(BlockSearchTest, WhatDoesNotComeAgainIsSaid) {
