@@ -127,9 +127,9 @@ void Emitter::emit(Instruction const& at) {
         case Treatment::lea:
             return emit_lea(at);
         case Treatment::push:
-            return emit_push(at);
+            return emit_stack_run(at) ? void() : emit_push(at);
         case Treatment::pop:
-            return emit_pop(at);
+            return emit_stack_run(at) ? void() : emit_pop(at);
         case Treatment::leave:
             return emit_leave(at);
         case Treatment::divide:

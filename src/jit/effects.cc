@@ -384,7 +384,7 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
             return;
         case ZYDIS_MNEMONIC_PUSH:
             if (operands[0].size == 64 && memory) out.treatment = Treatment::push_memory;
-            if (operands[0].size == 64 && !memory &&
+            if (instruction.operand_width == 64 && !memory &&
                 (operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_general(operands[0].reg.value)))
                 out.treatment = Treatment::push;
             return;

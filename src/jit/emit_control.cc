@@ -72,6 +72,7 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
 }
 
 std::uint8_t const* Emitter::emit_stubs() {
+    for (StackStub& stub : stack_stubs_) emit_stack_stub(stub);
     for (AccessStub& stub : access_stubs_) {
         L(stub.slow);
         if (stub.pending) write_down(*stub.pending);
@@ -287,14 +288,21 @@ void Emitter::emit_call(Instruction const& at) {
 
 void Emitter::emit_ret(Instruction const& at) {
     ended_ = true;
-    std::int32_t const extra =
-        at.decoded.operand_count_visible != 0 ? static_cast<std::int32_t>(at.operands[0].imm.value.u & 0xffff) : 0;
+    pop_return(at);
+    jump_to_r9(at.op, -return_bytes(at));
+}
+
+void Emitter::pop_return(Instruction const& at) {
     mov(r9, r8);
     emit_lookup(at, 8, false);
-    flush_pending();
+    flush_pending();  // they may follow from RSP
     mov(r9, qword[r9 + r11]);
-    lea(r8, ptr[r8 + (8 + extra)]);
-    jump_to_r9(at.op, -(8 + extra));
+    lea(r8, ptr[r8 + return_bytes(at)]);
+}
+
+std::int32_t Emitter::return_bytes(Instruction const& at) {
+    bool const takes_arguments = at.decoded.operand_count_visible != 0;
+    return 8 + (takes_arguments ? static_cast<std::int32_t>(at.operands[0].imm.value.u & 0xffff) : 0);
 }
 
 }  // namespace backplane::jit

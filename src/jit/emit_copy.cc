@@ -6,6 +6,20 @@
 
 namespace backplane::jit {
 
+namespace {
+
+std::size_t guest_of(ZydisRegister reg) {
+    return static_cast<std::size_t>(ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg)));
+}
+
+/// Is the whole register written, whatever it held? BSF and BSR of zero leave it alone.
+bool is_replaced(ZydisDecodedOperand const& operand, ZydisMnemonic mnemonic) {
+    return operand.actions == ZYDIS_OPERAND_ACTION_WRITE && operand.size >= 32 && mnemonic != ZYDIS_MNEMONIC_BSF &&
+           mnemonic != ZYDIS_MNEMONIC_BSR;
+}
+
+}  // namespace
+
 bool Emitter::names_memory_register(Instruction const& at) {
     for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i) {
         if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
@@ -51,6 +65,31 @@ void Emitter::store_resident(Resident const& resident) {
     mov(host(kHostOf[resident.guest]), state64(o_.temporary));
 }
 
+bool Emitter::can_stay_in_memory(Instruction const& at, Resident const& resident, bool visible) {
+    if (resident.written || at.decoded.operand_count_visible != 2 || uses_high_byte(at)) return false;
+    if (at.operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER || at.operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return false;
+    if (visible && two_inputs(at.effects.producer)) return false;  // the note needs its value
+    switch (at.decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_MOV:
+        case ZYDIS_MNEMONIC_MOVZX:
+        case ZYDIS_MNEMONIC_MOVSX:
+        case ZYDIS_MNEMONIC_MOVSXD:
+        case ZYDIS_MNEMONIC_ADD:
+        case ZYDIS_MNEMONIC_ADC:
+        case ZYDIS_MNEMONIC_SUB:
+        case ZYDIS_MNEMONIC_SBB:
+        case ZYDIS_MNEMONIC_AND:
+        case ZYDIS_MNEMONIC_OR:
+        case ZYDIS_MNEMONIC_XOR:
+        case ZYDIS_MNEMONIC_CMP:
+        case ZYDIS_MNEMONIC_IMUL:
+            // The one that is not written must be the second.
+            return kHostOf[guest_of(at.operands[0].reg.value)] != kInMemory;
+        default:
+            return false;
+    }
+}
+
 bool Emitter::emit_copy(Instruction const& at) {
     ZydisDecodedInstruction const& decoded = at.decoded;
     unsigned const count = decoded.operand_count_visible;
@@ -92,12 +131,22 @@ bool Emitter::emit_copy(Instruction const& at) {
             if (r == resident_count) {
                 if (resident_count == 2 || (memory >= 0 && resident_count == 1)) return false;
                 std::uint8_t const scratch = memory >= 0 ? 11 : resident_count == 0 ? 9 : 10;
-                residents[resident_count++] = {guest, scratch, high, false};
+                residents[resident_count++] = {guest, scratch, high, false, false};
             }
             residents[r].written |= is_written(at.operands[i]);
+            residents[r].read |= !is_replaced(at.operands[i], decoded.mnemonic);
             number = residents[r].scratch;
         }
         encoded.operands[i].reg.value = register_of(number, at.operands[i].size);
+    }
+
+    if (memory < 0 && resident_count == 1 && can_stay_in_memory(at, residents[0], visible)) {
+        encoded.operands[1] = {};
+        encoded.operands[1].type = ZYDIS_OPERAND_TYPE_MEMORY;
+        encoded.operands[1].mem.base = ZYDIS_REGISTER_R15;
+        encoded.operands[1].mem.displacement = slot(residents[0].guest);
+        encoded.operands[1].mem.size = at.operands[1].size / 8;
+        residents[0].read = false;
     }
 
     // With flags that somebody may see, a memory operand's value is needed afterwards: it goes through R10.
@@ -166,7 +215,8 @@ bool Emitter::emit_copy(Instruction const& at) {
     carry_in_host_ = covers(host_flags_, ZYDIS_MNEMONIC_INC);
     if (at.effects.produces == Produces::all) pending_.reset();
     if (at.effects.produces != Produces::nothing) written_.reset();
-    for (unsigned r = 0; r < resident_count; ++r) load_resident(residents[r]);
+    for (unsigned r = 0; r < resident_count; ++r)
+        if (residents[r].read) load_resident(residents[r]);
     if (needs_value) load_value(at.operands[memory].size, combined);
     if (as_and && memory < 0) mov(r10, host(test_source));
     if (visible && arithmetic) before_arithmetic(at, encoded);

@@ -115,7 +115,11 @@ void Emitter::compare8(Pending const& pending, bool logic) {
 void Emitter::protect_pending(Instruction const& at) {
     if (!pending_) return;
     bool const replaced = at.effects.produces == Produces::all && !at.effects.consumes;
-    if (replaced) return;
+    if (replaced || !destroys_pending(at)) return;
+    return at.effects.consumes || is_visible(index_) ? flush_pending() : pending_.reset();
+}
+
+bool Emitter::destroys_pending(Instruction const& at) const {
     for (unsigned i = 0; i < at.decoded.operand_count; ++i) {
         ZydisDecodedOperand const& operand = at.operands[i];
         if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) == 0)
@@ -124,9 +128,9 @@ void Emitter::protect_pending(Instruction const& at) {
         if (ZydisRegisterGetClass(whole) != ZYDIS_REGCLASS_GPR64) continue;
         std::uint8_t const number = kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
         auto const hit = [&](Place const& place) { return place.kind == Place::Kind::reg && place.reg == number; };
-        if (number == kInMemory || (!hit(pending_->a) && !hit(pending_->b))) continue;
-        return at.effects.consumes || is_visible(index_) ? flush_pending() : pending_.reset();
+        if (number != kInMemory && (hit(pending_->a) || hit(pending_->b))) return true;
     }
+    return false;
 }
 
 void Emitter::keep_carry() {

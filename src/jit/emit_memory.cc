@@ -50,6 +50,11 @@ void Emitter::emit_lookup(Instruction const& at, std::uint32_t bytes, bool write
     stub.rest = at.rest;
     stub.write = write;
     stub.alignment = alignment;
+    look_up(bytes, write, alignment, stub.slow);
+    L(stub.back);
+}
+
+void Emitter::look_up(std::uint32_t bytes, bool write, bool alignment, Xbyak::Label& slow) {
     std::int32_t const table = write ? o_.write_tlb[view_] : o_.read_tlb[view_];
     mov(r10, r9);
     shr(r10, kPageShift - 4);  // an entry has 16 bytes
@@ -58,12 +63,11 @@ void Emitter::emit_lookup(Instruction const& at, std::uint32_t bytes, bool write
     sub(r11, qword[r15 + r10 + table]);
     if (alignment) {
         test(r9d, bytes - 1);
-        jnz(stub.slow, T_NEAR);
+        jnz(slow, T_NEAR);
     }
     cmp(r11, static_cast<std::uint32_t>(kPageBytes - bytes));
-    ja(stub.slow, T_NEAR);
+    ja(slow, T_NEAR);
     mov(r11, qword[r15 + r10 + (table + 8)]);
-    L(stub.back);
     host_flags_ = HostFlags::stale;
 }
 

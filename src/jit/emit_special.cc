@@ -1,5 +1,7 @@
 #include "jit/emitter.h"
 
+#include <algorithm>
+
 #include "cpu/flags.h"
 
 namespace backplane::jit {
@@ -50,36 +52,106 @@ void Emitter::emit_lea(Instruction const& at) {
     }
 }
 
+bool Emitter::emit_stack_run(Instruction const& at) {
+    StackRun const run = stack_run();
+    if (run.words() < 2) return false;
+    bool const pushes = at.effects.treatment == Treatment::push;
+    if (pending_ && std::any_of(&at, &at + run.count, [&](Instruction const& each) { return destroys_pending(each); }))
+        flush_pending();
+    StackStub& stub = stack_stubs_.emplace_back();
+    stub.run = run;
+    stub.pending = pending_;
+    auto const bytes = static_cast<std::uint32_t>(8 * run.words());
+    pushes ? lea(r9, ptr[r8 - bytes]) : mov(r9, r8);
+    look_up(bytes, pushes, false, stub.slow);
+    pushes ? emit_pushes(run) : emit_pops(run);
+    L(stub.back);
+    index_ += run.words() - 1;
+    if (!run.returns) return true;
+    ended_ = true;
+    flush_pending();
+    jump_to_r9(instructions_[index_].op, -return_bytes(instructions_[index_]));
+    return true;
+}
+
+/// Within a trace, since what is behind it counts towards the quota otherwise. A pushed RSP is another at each step.
+Emitter::StackRun Emitter::stack_run() const {
+    StackRun run{index_, 0, false};
+    Treatment const kind = instructions_[index_].effects.treatment;
+    for (std::size_t i = index_; i < instructions_.size(); ++i) {
+        Instruction const& at = instructions_[i];
+        bool const is_return = kind == Treatment::pop && at.effects.treatment == Treatment::ret;
+        bool const pushes_rsp = at.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[0].reg.value == ZYDIS_REGISTER_RSP;
+        run.returns = is_return;
+        if (at.effects.treatment != kind || pushes_rsp) break;
+        ++run.count;
+        if (at.ends_trace) break;
+    }
+    return run;
+}
+
+void Emitter::emit_pushes(StackRun const& run) {
+    for (std::size_t i = 0; i < run.count; ++i) {
+        if (i != 0 && request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
+        push_value(instructions_[run.first + i], qword[r9 + r11 + 8 * (run.count - 1 - i)]);
+    }
+    mov(r8, r9);
+}
+
+void Emitter::emit_pops(StackRun const& run) {
+    for (std::size_t i = 0; i < run.count; ++i) {
+        if (i != 0 && request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
+        pop_value(instructions_[run.first + i], qword[r9 + r11 + 8 * i]);
+    }
+    auto const popped = static_cast<std::int32_t>(8 * run.count);
+    if (!run.returns) return lea(r8, ptr[r8 + popped]);
+    if (request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
+    mov(r9, qword[r9 + r11 + 8 * run.count]);
+    lea(r8, ptr[r8 + (popped + return_bytes(instructions_[run.first + run.count]))]);
+}
+
+void Emitter::emit_stack_stub(StackStub& stub) {
+    L(stub.slow);
+    pending_ = stub.pending;
+    for (std::size_t i = 0; i < stub.run.count; ++i) {
+        index_ = stub.run.first + i;
+        Instruction const& at = instructions_[index_];
+        at.effects.treatment == Treatment::push ? emit_push(at) : emit_pop(at);
+    }
+    if (stub.run.returns) pop_return(instructions_[stub.run.first + stub.run.count]);
+    jmp(stub.back, T_NEAR);
+}
+
 void Emitter::emit_push(Instruction const& at) {
     lea(r9, ptr[r8 - 8]);
     emit_lookup(at, 8, true);
     protect_pending(at);
-    if (at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-        mov(qword[r9 + r11], static_cast<std::int32_t>(at.operands[0].imm.value.s));
-    } else {
-        auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
-        Reg64 value = r10;
-        if (kHostOf[guest] == kInMemory)
-            mov(r10, state64(slot(guest)));
-        else
-            value = host(kHostOf[guest]);
-        mov(qword[r9 + r11], value);
-    }
+    push_value(at, qword[r9 + r11]);
     mov(r8, r9);
+}
+
+void Emitter::push_value(Instruction const& at, Xbyak::Address const& to) {
+    if (at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+        return mov(to, static_cast<std::int32_t>(at.operands[0].imm.value.s));
+    auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
+    if (kHostOf[guest] != kInMemory) return mov(to, host(kHostOf[guest]));
+    mov(r10, state64(slot(guest)));
+    mov(to, r10);
 }
 
 void Emitter::emit_pop(Instruction const& at) {
     mov(r9, r8);
     emit_lookup(at, 8, false);
     protect_pending(at);
-    auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
-    if (kHostOf[guest] == kInMemory) {
-        mov(r10, qword[r9 + r11]);
-        mov(state64(slot(guest)), r10);
-    } else {
-        mov(host(kHostOf[guest]), qword[r9 + r11]);
-    }
+    pop_value(at, qword[r9 + r11]);
     lea(r8, ptr[r9 + 8]);
+}
+
+void Emitter::pop_value(Instruction const& at, Xbyak::Address const& from) {
+    auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
+    if (kHostOf[guest] != kInMemory) return mov(host(kHostOf[guest]), from);
+    mov(r10, from);
+    mov(state64(slot(guest)), r10);
 }
 
 void Emitter::emit_leave(Instruction const& at) {

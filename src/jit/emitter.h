@@ -94,6 +94,17 @@ class Emitter : public Xbyak::CodeGenerator {
         Xbyak::Label slow, back;
         Instruction const* at;
     };
+    struct StackRun {
+        std::size_t first;  // instruction
+        std::size_t count;  // of pushes or pops
+        bool returns;
+        [[nodiscard]] std::size_t words() const { return count + (returns ? 1 : 0); }
+    };
+    struct StackStub {
+        Xbyak::Label slow, back;
+        StackRun run;
+        std::optional<Pending> pending;
+    };
     struct LinkStub {
         Xbyak::Label label;
         Link* link;
@@ -139,6 +150,8 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Before an instruction that writes host registers: pending flags whose inputs it destroys are written down, or
     /// dropped when the instruction makes new ones.
     void protect_pending(Instruction const& at);
+    /// Does it write a register that pending flags follow from?
+    [[nodiscard]] bool destroys_pending(Instruction const& at) const;
 
     // --- memory (emit_memory.cc) ----------------------------------------------------------------------------------
     /// R9 = linear address of the explicit memory operand.
@@ -146,6 +159,7 @@ class Emitter : public Xbyak::CodeGenerator {
     Reg64 address_register(ZydisRegister reg, Reg64 const& scratch);
     /// R9 = linear address: looks it up; R11 = host address minus linear address. The host's flags are lost.
     void emit_lookup(Instruction const& at, std::uint32_t bytes, bool write, bool alignment = false);
+    void look_up(std::uint32_t bytes, bool write, bool alignment, Xbyak::Label& slow);
 
     // --- entry, exits, branches (emit_control.cc) -----------------------------------------------------------------
     void emit_entry();
@@ -177,8 +191,11 @@ class Emitter : public Xbyak::CodeGenerator {
         unsigned guest;
         std::uint8_t scratch;
         bool high;  // AH to BH: in a register of the host, but not where REX prefixes reach it
+        bool read;
         bool written;
     };
+    /// May its place in memory be the source operand itself?
+    [[nodiscard]] static bool can_stay_in_memory(Instruction const& at, Resident const& resident, bool visible);
     /// No flag is touched.
     void load_resident(Resident const& resident);
     void store_resident(Resident const& resident);
@@ -223,6 +240,15 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Straight into the destination, where that and the address are in registers.
     bool emit_direct_lea(Instruction const& at);
     void emit_lea(Instruction const& at);
+    /// Several pushes, or pops and a return behind them, with one look into the TLB. False: there is one alone.
+    bool emit_stack_run(Instruction const& at);
+    [[nodiscard]] StackRun stack_run() const;
+    void emit_pushes(StackRun const& run);
+    void emit_pops(StackRun const& run);
+    void push_value(Instruction const& at, Xbyak::Address const& to);
+    void pop_value(Instruction const& at, Xbyak::Address const& from);
+    /// The same one by one: the words lie in two pages, or not where the TLB knows.
+    void emit_stack_stub(StackStub& stub);
     void emit_push(Instruction const& at);
     void emit_pop(Instruction const& at);
     void emit_leave(Instruction const& at);
@@ -246,6 +272,8 @@ class Emitter : public Xbyak::CodeGenerator {
     void emit_jmp(Instruction const& at);
     void emit_call(Instruction const& at);
     void emit_ret(Instruction const& at);
+    void pop_return(Instruction const& at);
+    static std::int32_t return_bytes(Instruction const& at);
 
     BlockRequest const& request_;
     Offsets const& o_;
@@ -264,6 +292,7 @@ class Emitter : public Xbyak::CodeGenerator {
     std::deque<AccessStub> access_stubs_;
     std::deque<HandlerStub> handler_stubs_;
     std::deque<SideExit> side_exits_;
+    std::deque<StackStub> stack_stubs_;
     std::deque<MissStub> miss_stubs_;
     std::deque<LinkStub> link_stubs_;
     Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, body_;

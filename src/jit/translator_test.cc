@@ -6,6 +6,7 @@
 #include <ostream>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cpu/deferred_flags.h"
@@ -132,7 +133,7 @@ TEST_P(SameAsInterpreted, InEverySurrounding) {
         CpuState state = TestMachine::ready();
         for (auto& gpr : state.gpr) gpr = number();
         state.gpr[rbx] = TestMachine::kData + 0x800;  // of memory operands, with room on both sides
-        state.gpr[rsp] = TestMachine::kData + 0xf00;
+        state.gpr[rsp] = TestMachine::kData + 0xf00 + round % 8 * 0x28;  // several words may lie in two pages
         state.gpr[rbp] = (number() & 0x7ff) - 0x400;  // bit offsets
         if (round % 3 == 0)
             state.gpr[rdx] = static_cast<std::uint64_t>(static_cast<std::int64_t>(state.gpr[rax]) >> 63);
@@ -152,6 +153,7 @@ TEST_P(SameAsInterpreted, InEverySurrounding) {
                 << GetParam().name << ", round " << round;
     }
     // None of them is left to the handler, but divisions that fail or divide more than a register.
+    if (std::string_view{GetParam().name}.find("ret") != std::string_view::npos) return;  // it goes anywhere
     for (auto const& [mnemonic, calls] : with.translator->handler_calls())
         EXPECT_TRUE(mnemonic == "ud2" || mnemonic == "div" || mnemonic == "idiv") << mnemonic;
 }
@@ -183,7 +185,15 @@ INSTANTIATE_TEST_SUITE_P(
         Form{"add [rbx], ch", {0x00, 0x2b}}, Form{"xchg ah, al", {0x86, 0xc4}},
         Form{"lea r13, [rbx + rsi*8 - 5]", {0x4c, 0x8d, 0x6c, 0xf3, 0xfb}},
         Form{"lea esi, [rsi + rdx]", {0x8d, 0x34, 0x16}}, Form{"lea rsp, [rsp - 128]", {0x48, 0x8d, 0x64, 0x24, 0x80}},
-        Form{"lea r9, [r10 + 1]", {0x4d, 0x8d, 0x4a, 1}}));
+        Form{"lea r9, [r10 + 1]", {0x4d, 0x8d, 0x4a, 1}},
+        Form{"push rsi; push r9; push 5; push rdx", {0x56, 0x41, 0x51, 0x6a, 5, 0x52}},
+        Form{"push rsp; push rsp; push rdi", {0x54, 0x54, 0x57}}, Form{"pop r9; pop rsi; pop rsi", {0x41, 0x59, 0x5e, 0x5e}},
+        Form{"cmp rsi, rdx; pop rdx; pop r10; pop rsi", {0x48, 0x39, 0xd6, 0x5a, 0x41, 0x5a, 0x5e}},
+        Form{"add rsp, 16; ret", {0x48, 0x83, 0xc4, 16, 0xc3}}, Form{"sub rsp, 16; pop rsi; ret 8", {0x48, 0x83, 0xec, 16, 0x5e, 0xc2, 8, 0}},
+        Form{"mov r9d, esi", {0x41, 0x89, 0xf1}}, Form{"mov r9w, si", {0x66, 0x41, 0x89, 0xf1}},
+        Form{"xor esi, r9d", {0x44, 0x31, 0xce}}, Form{"sub rsi, r9", {0x4c, 0x29, 0xce}}, Form{"adc si, r9w", {0x66, 0x44, 0x11, 0xce}},
+        Form{"movsx rsi, r9b", {0x49, 0x0f, 0xbe, 0xf1}}, Form{"imul rsi, r9", {0x49, 0x0f, 0xaf, 0xf1}},
+        Form{"cmp rsi, r9", {0x4c, 0x39, 0xce}}, Form{"bsf r9, rsi", {0x4c, 0x0f, 0xbc, 0xce}}));
 
 TEST(Translator, RefusesABufferThatHoldsNoBlock) {
     auto const machine = TestMachine::create();
