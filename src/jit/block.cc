@@ -30,6 +30,7 @@ BlockCode Emitter::make() {
 }
 
 bool Emitter::decode_all() {
+    instructions_.reserve(kMostInstructions);
     for (Trace* next = &request_.trace; next != nullptr; next = successor())
         if (!decode(*next)) break;
     auto const count = static_cast<std::uint32_t>(instructions_.size());

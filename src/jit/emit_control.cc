@@ -7,6 +7,12 @@
 
 namespace backplane::jit {
 
+namespace {
+
+constexpr unsigned kNotZero = 5, kAbove = 7;  // conditions
+
+}  // namespace
+
 void Emitter::emit_entry() {
     if (request_.trace.second_page != Trace::kNoPage) check_second_page();
     sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
@@ -44,8 +50,8 @@ void Emitter::exit_direct(std::int64_t offset) {
         LinkStub& stub = link_stubs_.emplace_back();
         stub.link = &link;
         stub.offset = static_cast<std::uint32_t>(offset);
-        link.jump = const_cast<std::uint8_t*>(getCurr());
-        jmp(stub.label, T_NEAR);
+        link.jump = here();
+        stub.from = jump_ahead();
         return;
     }
     mov(r9, state64(o_.page_address));
@@ -64,7 +70,7 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
         MissStub& stub = miss_stubs_.emplace_back();
         stub.op = op;
         stub.undo = undo;
-        jne(stub.label, T_NEAR);
+        stub.from = jump_ahead_if(kNotZero);
     }
     and_(r9, -static_cast<std::int32_t>(kPageBytes));
     mov(state64(o_.page_address), r9);
@@ -74,25 +80,25 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
 std::uint8_t const* Emitter::emit_stubs() {
     for (StackStub& stub : stack_stubs_) emit_stack_stub(stub);
     for (AccessStub& stub : access_stubs_) {
-        L(stub.slow);
+        land(stub.slow);
         if (stub.pending) write_down(*stub.pending);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
         mov(r11d, stub.bytes | (stub.alignment ? 0x100U : 0U) | stub.rest << 16);
         call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
-        jmp(stub.back, T_NEAR);
+        jmp(static_cast<void const*>(stub.back), T_NEAR);
     }
     for (SideExit& exit : side_exits_) {
-        L(exit.label);
+        land(exit.from);
         if (exit.pending) write_down(*exit.pending);
         if (exit.rest != 0) add(state64(o_.remaining), exit.rest);
         exit_direct(exit.offset);
     }
     for (HandlerStub& stub : handler_stubs_) {
-        L(stub.slow);
-        if (call_handler(*stub.at)) jmp(stub.back, T_NEAR);
+        for (Jump const from : stub.slow) land(from);
+        if (call_handler(*stub.at)) jmp(static_cast<void const*>(stub.back), T_NEAR);
     }
     for (MissStub& stub : miss_stubs_) {
-        L(stub.label);
+        land(stub.from);
         mov(r10, r9);
         sar(r10, 47);
         add(r10, 1);
@@ -103,7 +109,7 @@ std::uint8_t const* Emitter::emit_stubs() {
         jmp(request_.thunks.exit_alone, T_NEAR);
     }
     for (LinkStub& stub : link_stubs_) {
-        L(stub.label);
+        land(stub.from);
         mov(r9, state64(o_.page_address));
         if (stub.offset != 0) add(r9, stub.offset);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.link));
@@ -155,10 +161,9 @@ void Emitter::end_with_jcc(Instruction const& at, unsigned condition) {
         return loop();
     }
     flush_pending();
-    Xbyak::Label taken;
-    emit_jump_on(condition, taken);
+    Jump const taken = jump_ahead_if(condition);
     exit_direct(behind);
-    L(taken);
+    land(taken);
     exit_direct(branch_target(at));
 }
 
@@ -167,7 +172,7 @@ void Emitter::side_exit(Instruction const& at, unsigned condition, std::int64_t 
     exit.pending = pending_;
     exit.rest = at.rest;
     exit.offset = offset;
-    emit_jump_on(condition, exit.label);
+    exit.from = jump_ahead_if(condition);
 }
 
 /// Flags that the next round overwrites unseen are written down only if there is none.
@@ -177,59 +182,6 @@ void Emitter::loop() {
     jae(body_, T_NEAR);
     if (pending_) write_down(*pending_);
     jmp(no_quota_, T_NEAR);
-}
-
-void Emitter::emit_jump_on(unsigned condition, Xbyak::Label const& label) {
-    switch (condition) {
-        case 0:
-            jo(label, T_NEAR);
-            break;
-        case 1:
-            jno(label, T_NEAR);
-            break;
-        case 2:
-            jb(label, T_NEAR);
-            break;
-        case 3:
-            jnb(label, T_NEAR);
-            break;
-        case 4:
-            jz(label, T_NEAR);
-            break;
-        case 5:
-            jnz(label, T_NEAR);
-            break;
-        case 6:
-            jbe(label, T_NEAR);
-            break;
-        case 7:
-            jnbe(label, T_NEAR);
-            break;
-        case 8:
-            js(label, T_NEAR);
-            break;
-        case 9:
-            jns(label, T_NEAR);
-            break;
-        case 10:
-            jp(label, T_NEAR);
-            break;
-        case 11:
-            jnp(label, T_NEAR);
-            break;
-        case 12:
-            jl(label, T_NEAR);
-            break;
-        case 13:
-            jnl(label, T_NEAR);
-            break;
-        case 14:
-            jle(label, T_NEAR);
-            break;
-        default:
-            jnle(label, T_NEAR);
-            break;
-    }
 }
 
 bool Emitter::emit_indirect_target(Instruction const& at) {
@@ -270,7 +222,7 @@ void Emitter::emit_call(Instruction const& at) {
         sar(r10, 47);
         add(r10, 1);
         cmp(r10, 1);
-        ja(stub.label, T_NEAR);
+        stub.from = jump_ahead_if(kAbove);
         mov(state64(o_.call_target), r9);
     }
     lea(r9, ptr[r8 - 8]);

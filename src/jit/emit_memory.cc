@@ -50,11 +50,13 @@ void Emitter::emit_lookup(Instruction const& at, std::uint32_t bytes, bool write
     stub.rest = at.rest;
     stub.write = write;
     stub.alignment = alignment;
-    look_up(bytes, write, alignment, stub.slow);
-    L(stub.back);
+    stub.slow = look_up(bytes, write, alignment);
+    stub.back = getCurr();
 }
 
-void Emitter::look_up(std::uint32_t bytes, bool write, bool alignment, Xbyak::Label& slow) {
+Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment) {
+    constexpr unsigned kNotZero = 5, kAbove = 7;
+    Misses slow{};
     std::int32_t const table = write ? o_.write_tlb[view_] : o_.read_tlb[view_];
     mov(r10, r9);
     shr(r10, kPageShift - 4);  // an entry has 16 bytes
@@ -63,12 +65,13 @@ void Emitter::look_up(std::uint32_t bytes, bool write, bool alignment, Xbyak::La
     sub(r11, qword[r15 + r10 + table]);
     if (alignment) {
         test(r9d, bytes - 1);
-        jnz(slow, T_NEAR);
+        slow.alignment = jump_ahead_if(kNotZero);
     }
     cmp(r11, static_cast<std::uint32_t>(kPageBytes - bytes));
-    ja(slow, T_NEAR);
+    slow.page = jump_ahead_if(kAbove);
     mov(r11, qword[r15 + r10 + (table + 8)]);
     host_flags_ = HostFlags::stale;
+    return slow;
 }
 
 void Emitter::load_value(unsigned bits, bool combined) {

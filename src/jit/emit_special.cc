@@ -6,6 +6,12 @@
 
 namespace backplane::jit {
 
+namespace {
+
+constexpr unsigned kNotBelow = 3, kNotZero = 5, kNotAbove = 6;  // conditions
+
+}  // namespace
+
 bool Emitter::emit_direct_lea(Instruction const& at) {
     ZydisDecodedOperandMem const& memory = at.operands[1].mem;
     ZydisRegister const whole =
@@ -63,9 +69,9 @@ bool Emitter::emit_stack_run(Instruction const& at) {
     stub.pending = pending_;
     auto const bytes = static_cast<std::uint32_t>(8 * run.words());
     pushes ? lea(r9, ptr[r8 - bytes]) : mov(r9, r8);
-    look_up(bytes, pushes, false, stub.slow);
+    stub.slow = look_up(bytes, pushes, false);
     pushes ? emit_pushes(run) : emit_pops(run);
-    L(stub.back);
+    stub.back = getCurr();
     index_ += run.words() - 1;
     if (!run.returns) return true;
     ended_ = true;
@@ -111,7 +117,7 @@ void Emitter::emit_pops(StackRun const& run) {
 }
 
 void Emitter::emit_stack_stub(StackStub& stub) {
-    L(stub.slow);
+    land(stub.slow);
     pending_ = stub.pending;
     for (std::size_t i = 0; i < stub.run.count; ++i) {
         index_ = stub.run.first + i;
@@ -119,7 +125,7 @@ void Emitter::emit_stack_stub(StackStub& stub) {
         at.effects.treatment == Treatment::push ? emit_push(at) : emit_pop(at);
     }
     if (stub.run.returns) pop_return(instructions_[stub.run.first + stub.run.count]);
-    jmp(stub.back, T_NEAR);
+    jmp(static_cast<void const*>(stub.back), T_NEAR);
 }
 
 void Emitter::emit_push(Instruction const& at) {
@@ -177,7 +183,7 @@ void Emitter::emit_divide(Instruction const& at) {
     auto const divide = [&](auto const& divisor, auto const& low, auto const& high, auto const& spare) {
         if (at.decoded.mnemonic == ZYDIS_MNEMONIC_DIV) {
             cmp(high, divisor);
-            jae(stub.slow, T_NEAR);  // too large, or by 0
+            stub.slow[0] = jump_ahead_if(kNotBelow);  // too large, or by 0
             div(divisor);
             return;
         }
@@ -185,14 +191,14 @@ void Emitter::emit_divide(Instruction const& at) {
         mov(spare, low);
         sar(spare, static_cast<int>(bits - 1));
         cmp(spare, high);
-        jne(stub.slow, T_NEAR);
+        stub.slow[0] = jump_ahead_if(kNotZero);
         lea(spare, ptr[r10 + 1]);
         cmp(spare, 1);
-        jbe(stub.slow, T_NEAR);
+        stub.slow[1] = jump_ahead_if(kNotAbove);
         idiv(divisor);
     };
     bits == 64 ? divide(r10, rax, rdx, r11) : divide(r10d, eax, edx, r11d);
-    L(stub.back);
+    stub.back = getCurr();
     host_flags_ = HostFlags::stale;
 }
 
@@ -249,7 +255,7 @@ Emitter::HandlerStub& Emitter::if_not_kernel(Instruction const& at) {
     HandlerStub& stub = handler_stubs_.emplace_back();
     stub.at = &at;
     cmp(state8(o_.cpl), 0);
-    jne(stub.slow, T_NEAR);
+    stub.slow[0] = jump_ahead_if(kNotZero);
     host_flags_ = HostFlags::stale;
     return stub;
 }
@@ -257,7 +263,7 @@ Emitter::HandlerStub& Emitter::if_not_kernel(Instruction const& at) {
 void Emitter::emit_cli(Instruction const& at) {
     HandlerStub& stub = if_not_kernel(at);
     and_(state32(o_.rflags), ~static_cast<std::uint32_t>(rflags::kInterrupt));
-    L(stub.back);
+    stub.back = getCurr();
 }
 
 void Emitter::emit_swapgs(Instruction const& at) {
@@ -267,7 +273,7 @@ void Emitter::emit_swapgs(Instruction const& at) {
     mov(state64(o_.gs_base), r10);
     mov(state64(o_.segment_bases + 8 * backplane::gs), r10);
     mov(state64(o_.kernel_gs_base), r9);
-    L(stub.back);
+    stub.back = getCurr();
 }
 
 }  // namespace backplane::jit

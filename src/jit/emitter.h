@@ -6,8 +6,10 @@
 #define XBYAK_NO_EXCEPTION
 #include <xbyak/xbyak.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <optional>
 #include <span>
@@ -70,8 +72,15 @@ class Emitter : public Xbyak::CodeGenerator {
     BlockCode make();
 
   private:
+    /// Behind a jump whose target comes later; null: there is none. Xbyak's labels would cost a hash table's entries each.
+    using Jump = std::uint8_t*;
+    struct Misses {
+        Jump page, alignment;
+    };
+
     struct AccessStub {
-        Xbyak::Label slow, back;
+        Misses slow;
+        std::uint8_t const* back;
         Op const* op;
         std::optional<Pending> pending;
         std::uint32_t bytes;
@@ -80,18 +89,19 @@ class Emitter : public Xbyak::CodeGenerator {
         bool alignment;
     };
     struct SideExit {  // a branch that usually goes the other way
-        Xbyak::Label label;
+        Jump from;
         std::optional<Pending> pending;
         std::uint32_t rest;
         std::int64_t offset;
     };
     struct MissStub {
-        Xbyak::Label label;
+        Jump from;
         Op const* op;
         std::int32_t undo;  // what the stack pointer gets back
     };
     struct HandlerStub {  // where an instruction goes that its handler has to carry out after all
-        Xbyak::Label slow, back;
+        std::array<Jump, 3> slow;
+        std::uint8_t const* back;
         Instruction const* at;
     };
     struct StackRun {
@@ -101,12 +111,13 @@ class Emitter : public Xbyak::CodeGenerator {
         [[nodiscard]] std::size_t words() const { return count + (returns ? 1 : 0); }
     };
     struct StackStub {
-        Xbyak::Label slow, back;
+        Misses slow;
+        std::uint8_t const* back;
         StackRun run;
         std::optional<Pending> pending;
     };
     struct LinkStub {
-        Xbyak::Label label;
+        Jump from;
         Link* link;
         std::uint32_t offset;
     };
@@ -117,6 +128,16 @@ class Emitter : public Xbyak::CodeGenerator {
     Xbyak::Address state8(std::int32_t offset) { return byte[r15 + offset]; }
     std::int32_t slot(unsigned guest) const { return o_.slots + static_cast<std::int32_t>(8 * guest); }
     static Reg64 host(std::uint8_t number) { return Reg64{number}; }
+    Jump here() { return const_cast<std::uint8_t*>(getCurr()); }
+    Jump jump_ahead() { return db(0xe9), dd(0), here(); }
+    /// Conditions are numbered as in the instruction ([SDM2] appendix B.1.4.7).
+    Jump jump_ahead_if(unsigned condition) { return db(0x0f), db(static_cast<int>(0x80 | condition)), dd(0), here(); }
+    void land(Jump from) {
+        if (from == nullptr) return;
+        auto const distance = static_cast<std::int32_t>(here() - from);
+        std::memcpy(from - sizeof(distance), &distance, sizeof(distance));
+    }
+    void land(Misses const& misses) { land(misses.page), land(misses.alignment); }
 
     // --- the block (block.cc) -------------------------------------------------------------------------------------
     bool decode_all();
@@ -159,7 +180,7 @@ class Emitter : public Xbyak::CodeGenerator {
     Reg64 address_register(ZydisRegister reg, Reg64 const& scratch);
     /// R9 = linear address: looks it up; R11 = host address minus linear address. The host's flags are lost.
     void emit_lookup(Instruction const& at, std::uint32_t bytes, bool write, bool alignment = false);
-    void look_up(std::uint32_t bytes, bool write, bool alignment, Xbyak::Label& slow);
+    Misses look_up(std::uint32_t bytes, bool write, bool alignment);
 
     // --- entry, exits, branches (emit_control.cc) -----------------------------------------------------------------
     void emit_entry();
@@ -266,7 +287,6 @@ class Emitter : public Xbyak::CodeGenerator {
     std::int64_t branch_target(Instruction const& at) const;
     void emit_jcc(Instruction const& at);
     void end_with_jcc(Instruction const& at, unsigned condition);
-    void emit_jump_on(unsigned condition, Xbyak::Label const& label);
     /// R9 = the target of an indirect branch. False: a form for the handler.
     bool emit_indirect_target(Instruction const& at);
     void emit_jmp(Instruction const& at);
@@ -289,12 +309,12 @@ class Emitter : public Xbyak::CodeGenerator {
     std::optional<Written> written_;
     HostFlags host_flags_{HostFlags::stale};
     bool carry_in_host_{false};  // before the instruction that is being emitted
-    std::deque<AccessStub> access_stubs_;
-    std::deque<HandlerStub> handler_stubs_;
-    std::deque<SideExit> side_exits_;
-    std::deque<StackStub> stack_stubs_;
-    std::deque<MissStub> miss_stubs_;
-    std::deque<LinkStub> link_stubs_;
+    std::vector<AccessStub> access_stubs_;
+    std::vector<HandlerStub> handler_stubs_;
+    std::vector<SideExit> side_exits_;
+    std::vector<StackStub> stack_stubs_;
+    std::vector<MissStub> miss_stubs_;
+    std::vector<LinkStub> link_stubs_;
     Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, body_;
 };
 
