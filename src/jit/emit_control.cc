@@ -1,17 +1,12 @@
 #include "jit/emitter.h"
 
-#include "cpu/condition.h"
+#include <algorithm>
+
 #include "cpu/lower.h"
 #include "cpu/translated_state.h"
 #include "mmu/tlb.h"
 
 namespace backplane::jit {
-
-namespace {
-
-constexpr unsigned kNotZero = 5, kAbove = 7;  // conditions
-
-}  // namespace
 
 void Emitter::emit_entry() {
     if (request_.trace.second_page != Trace::kNoPage) check_second_page();
@@ -70,7 +65,7 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
         MissStub& stub = miss_stubs_.emplace_back();
         stub.op = op;
         stub.undo = undo;
-        stub.from = jump_ahead_if(kNotZero);
+        stub.from = jump_ahead_if(Condition::nz);
     }
     and_(r9, -static_cast<std::int32_t>(kPageBytes));
     mov(state64(o_.page_address), r9);
@@ -144,20 +139,20 @@ std::int64_t Emitter::branch_target(Instruction const& at) const {
 
 void Emitter::emit_jcc(Instruction const& at) {
     need_flags(at.decoded.mnemonic);
-    unsigned condition = 0;
-    while (condition < 16 && kJumpMnemonics[condition] != at.decoded.mnemonic) ++condition;
+    auto const found = std::find(kJumpMnemonics.begin(), kJumpMnemonics.end(), at.decoded.mnemonic);
+    auto const condition = static_cast<Condition>(found - kJumpMnemonics.begin());
     if (is_last()) return end_with_jcc(at, condition);
     std::int64_t const behind = static_cast<std::int64_t>(at.offset) + at.decoded.length;
     bool const falls_through = instructions_[index_ + 1].offset == behind;
-    falls_through ? side_exit(at, condition, branch_target(at)) : side_exit(at, condition ^ 1, behind);
+    falls_through ? side_exit(at, condition, branch_target(at)) : side_exit(at, opposite(condition), behind);
 }
 
-void Emitter::end_with_jcc(Instruction const& at, unsigned condition) {
+void Emitter::end_with_jcc(Instruction const& at, Condition condition) {
     ended_ = true;
     std::int64_t const behind = static_cast<std::int64_t>(at.offset) + at.decoded.length;
     bool const to_itself = branch_target(at) == page_offset_;
     if (to_itself || behind == page_offset_) {
-        to_itself ? side_exit(at, condition ^ 1, behind) : side_exit(at, condition, branch_target(at));
+        to_itself ? side_exit(at, opposite(condition), behind) : side_exit(at, condition, branch_target(at));
         return loop();
     }
     flush_pending();
@@ -167,7 +162,7 @@ void Emitter::end_with_jcc(Instruction const& at, unsigned condition) {
     exit_direct(branch_target(at));
 }
 
-void Emitter::side_exit(Instruction const& at, unsigned condition, std::int64_t offset) {
+void Emitter::side_exit(Instruction const& at, Condition condition, std::int64_t offset) {
     SideExit& exit = side_exits_.emplace_back();
     exit.pending = pending_;
     exit.rest = at.rest;
@@ -222,7 +217,7 @@ void Emitter::emit_call(Instruction const& at) {
         sar(r10, 47);
         add(r10, 1);
         cmp(r10, 1);
-        stub.from = jump_ahead_if(kAbove);
+        stub.from = jump_ahead_if(Condition::nbe);
         mov(state64(o_.call_target), r9);
     }
     lea(r9, ptr[r8 - 8]);

@@ -8,10 +8,6 @@ namespace backplane::jit {
 
 namespace {
 
-std::size_t guest_of(ZydisRegister reg) {
-    return static_cast<std::size_t>(ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg)));
-}
-
 /// Is the whole register written, whatever it held? BSF and BSR of zero leave it alone.
 bool is_replaced(ZydisDecodedOperand const& operand, ZydisMnemonic mnemonic) {
     return operand.actions == ZYDIS_OPERAND_ACTION_WRITE && operand.size >= 32 && mnemonic != ZYDIS_MNEMONIC_BSF &&
@@ -84,7 +80,7 @@ bool Emitter::can_stay_in_memory(Instruction const& at, Resident const& resident
         case ZYDIS_MNEMONIC_CMP:
         case ZYDIS_MNEMONIC_IMUL:
             // The one that is not written must be the second.
-            return kHostOf[guest_of(at.operands[0].reg.value)] != kInMemory;
+            return is_in_register(at.operands[0].reg.value);
         default:
             return false;
     }
@@ -122,8 +118,7 @@ bool Emitter::emit_copy(Instruction const& at) {
         bool const high = is_high_byte(reg);
         if (high && stays_high) continue;
         if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
-        ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-        auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
+        unsigned const guest = guest_of(reg);
         std::uint8_t number = kHostOf[guest];
         if (number == kInMemory || high) {
             unsigned r = 0;

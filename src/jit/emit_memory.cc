@@ -36,9 +36,9 @@ void Emitter::emit_address(ZydisDecodedOperandMem const& memory, Instruction con
 }
 
 Reg64 Emitter::address_register(ZydisRegister reg, Reg64 const& scratch) {
-    auto const guest = static_cast<std::size_t>(ZydisRegisterGetId(reg));
+    unsigned const guest = guest_of(reg);
     if (kHostOf[guest] != kInMemory) return host(kHostOf[guest]);
-    mov(scratch, state64(slot(static_cast<unsigned>(guest))));
+    mov(scratch, state64(slot(guest)));
     return scratch;
 }
 
@@ -55,7 +55,6 @@ void Emitter::emit_lookup(Instruction const& at, std::uint32_t bytes, bool write
 }
 
 Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment) {
-    constexpr unsigned kNotZero = 5, kAbove = 7;
     Misses slow{};
     std::int32_t const table = write ? o_.write_tlb[view_] : o_.read_tlb[view_];
     mov(r10, r9);
@@ -65,10 +64,10 @@ Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment
     sub(r11, qword[r15 + r10 + table]);
     if (alignment) {
         test(r9d, bytes - 1);
-        slow.alignment = jump_ahead_if(kNotZero);
+        slow.alignment = jump_ahead_if(Condition::nz);
     }
     cmp(r11, static_cast<std::uint32_t>(kPageBytes - bytes));
-    slow.page = jump_ahead_if(kAbove);
+    slow.page = jump_ahead_if(Condition::nbe);
     mov(r11, qword[r15 + r10 + (table + 8)]);
     host_flags_ = HostFlags::stale;
     return slow;
@@ -109,8 +108,7 @@ void Emitter::store_value(unsigned bits, bool combined) {
 }
 
 void Emitter::load_general(Reg64 const& into, ZydisRegister reg) {
-    ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-    Reg64 const from = address_register(whole, into);
+    Reg64 const from = address_register(reg, into);
     if (from != into) mov(into, from);
 }
 

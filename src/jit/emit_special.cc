@@ -6,21 +6,14 @@
 
 namespace backplane::jit {
 
-namespace {
-
-constexpr unsigned kNotBelow = 3, kNotZero = 5, kNotAbove = 6;  // conditions
-
-}  // namespace
-
 bool Emitter::emit_direct_lea(Instruction const& at) {
     ZydisDecodedOperandMem const& memory = at.operands[1].mem;
-    ZydisRegister const whole =
-        ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[0].reg.value);
-    if (at.operands[0].size == 16 || !is_in_register(whole)) return false;
+    ZydisRegister const into = at.operands[0].reg.value;
+    if (at.operands[0].size == 16 || !is_in_register(into)) return false;
     if (memory.base == ZYDIS_REGISTER_NONE || memory.base == ZYDIS_REGISTER_RIP || !is_in_register(memory.base))
         return false;
     if (memory.index != ZYDIS_REGISTER_NONE && !is_in_register(memory.index)) return false;
-    std::uint8_t const number = kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
+    std::uint8_t const number = kHostOf[guest_of(into)];
     Reg64 const base = address_register(memory.base, r9);
     auto const disp = static_cast<std::int32_t>(memory.disp.has_displacement ? memory.disp.value : 0);
     Xbyak::RegExp const address = memory.index == ZYDIS_REGISTER_NONE
@@ -36,9 +29,7 @@ void Emitter::emit_lea(Instruction const& at) {
     ZydisDecodedOperandMem memory = at.operands[1].mem;
     memory.segment = ZYDIS_REGISTER_NONE;
     emit_address(memory, at);
-    ZydisRegister const whole =
-        ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[0].reg.value);
-    auto const guest = static_cast<unsigned>(ZydisRegisterGetId(whole));
+    unsigned const guest = guest_of(at.operands[0].reg.value);
     std::uint8_t const number = kHostOf[guest];
     switch (at.operands[0].size) {
         case 64:
@@ -183,7 +174,7 @@ void Emitter::emit_divide(Instruction const& at) {
     auto const divide = [&](auto const& divisor, auto const& low, auto const& high, auto const& spare) {
         if (at.decoded.mnemonic == ZYDIS_MNEMONIC_DIV) {
             cmp(high, divisor);
-            stub.slow[0] = jump_ahead_if(kNotBelow);  // too large, or by 0
+            stub.slow[0] = jump_ahead_if(Condition::nb);  // too large, or by 0
             div(divisor);
             return;
         }
@@ -191,10 +182,10 @@ void Emitter::emit_divide(Instruction const& at) {
         mov(spare, low);
         sar(spare, static_cast<int>(bits - 1));
         cmp(spare, high);
-        stub.slow[0] = jump_ahead_if(kNotZero);
+        stub.slow[0] = jump_ahead_if(Condition::nz);
         lea(spare, ptr[r10 + 1]);
         cmp(spare, 1);
-        stub.slow[1] = jump_ahead_if(kNotAbove);
+        stub.slow[1] = jump_ahead_if(Condition::be);
         idiv(divisor);
     };
     bits == 64 ? divide(r10, rax, rdx, r11) : divide(r10d, eax, edx, r11d);
@@ -255,7 +246,7 @@ Emitter::HandlerStub& Emitter::if_not_kernel(Instruction const& at) {
     HandlerStub& stub = handler_stubs_.emplace_back();
     stub.at = &at;
     cmp(state8(o_.cpl), 0);
-    stub.slow[0] = jump_ahead_if(kNotZero);
+    stub.slow[0] = jump_ahead_if(Condition::nz);
     host_flags_ = HostFlags::stale;
     return stub;
 }

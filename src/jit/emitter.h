@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/address.h"
+#include "cpu/condition.h"
 #include "cpu/deferred_flags.h"
 #include "jit/block.h"
 #include "jit/effects.h"
@@ -128,10 +129,14 @@ class Emitter : public Xbyak::CodeGenerator {
     Xbyak::Address state8(std::int32_t offset) { return byte[r15 + offset]; }
     std::int32_t slot(unsigned guest) const { return o_.slots + static_cast<std::int32_t>(8 * guest); }
     static Reg64 host(std::uint8_t number) { return Reg64{number}; }
+    /// The number of the general register that this is, or a part of.
+    static unsigned guest_of(ZydisRegister reg) {
+        return static_cast<unsigned>(ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg)));
+    }
     Jump here() { return const_cast<std::uint8_t*>(getCurr()); }
     Jump jump_ahead() { return db(0xe9), dd(0), here(); }
-    /// Conditions are numbered as in the instruction ([SDM2] appendix B.1.4.7).
-    Jump jump_ahead_if(unsigned condition) { return db(0x0f), db(static_cast<int>(0x80 | condition)), dd(0), here(); }
+    Jump jump_ahead_if(Condition condition) { return db(0x0f), db(0x80 | static_cast<int>(condition)), dd(0), here(); }
+    static Condition opposite(Condition condition) { return static_cast<Condition>(static_cast<unsigned>(condition) ^ 1); }
     void land(Jump from) {
         if (from == nullptr) return;
         auto const distance = static_cast<std::int32_t>(here() - from);
@@ -192,7 +197,7 @@ class Emitter : public Xbyak::CodeGenerator {
     /// which the interpreter then repeats with the stack pointer moved back by `undo`.
     void jump_to_r9(Op const* op, std::int32_t undo);
     /// On `condition`, out of the block to an offset in the page.
-    void side_exit(Instruction const& at, unsigned condition, std::int64_t offset);
+    void side_exit(Instruction const& at, Condition condition, std::int64_t offset);
     /// To the block's own beginning.
     void loop();
     std::uint8_t const* emit_stubs();
@@ -234,8 +239,7 @@ class Emitter : public Xbyak::CodeGenerator {
     void store_value(unsigned bits, bool combined);
 
     static std::uint8_t number_of(ZydisEncoderOperand const& operand) {
-        ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value);
-        return static_cast<std::uint8_t>(ZydisRegisterGetId(whole));
+        return static_cast<std::uint8_t>(guest_of(operand.reg.value));
     }
     static bool is_scratch(std::uint8_t number) { return number >= 9 && number <= 11; }
     static bool two_inputs(FlagProducer producer) {
@@ -256,7 +260,7 @@ class Emitter : public Xbyak::CodeGenerator {
 
     // --- instructions that are rewritten (emit_special.cc) --------------------------------------------------------
     static bool is_in_register(ZydisRegister reg) {
-        return kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(reg))] != kInMemory;
+        return kHostOf[guest_of(reg)] != kInMemory;
     }
     /// Straight into the destination, where that and the address are in registers.
     bool emit_direct_lea(Instruction const& at);
@@ -286,7 +290,7 @@ class Emitter : public Xbyak::CodeGenerator {
     void emit_swapgs(Instruction const& at);
     std::int64_t branch_target(Instruction const& at) const;
     void emit_jcc(Instruction const& at);
-    void end_with_jcc(Instruction const& at, unsigned condition);
+    void end_with_jcc(Instruction const& at, Condition condition);
     /// R9 = the target of an indirect branch. False: a form for the handler.
     bool emit_indirect_target(Instruction const& at);
     void emit_jmp(Instruction const& at);
