@@ -148,6 +148,17 @@ std::optional<std::filesystem::path> control_socket(RackFile const& file) {
     return folder / (file.name + ".sock");
 }
 
+/// What the command line says about a run, of one machine or of a rack; for some of it a file may have spoken before.
+void take_over(RunOptions const& from, RackFile& file, RackOptions& options) {
+    options.timeout = from.timeout;
+    options.verify = from.verify;
+    if (from.tier) file.tier = *from.tier;
+    if (from.processor) file.processor = *from.processor;
+    options.traces = from.traces;
+    options.code = from.code;
+    options.code_bytes = from.code_bytes.value_or(options.code_bytes);
+}
+
 ExitCode execute(RunCommand const& command) {
     auto file = read_rack_file(command.rack_file);
     if (!file) return refuse(file.error().message);
@@ -163,13 +174,7 @@ ExitCode execute(RunCommand const& command) {
     RackOptions options;
     options.console = [&](std::string const& machine) { return consoles.of(machine); };
     options.at_barrier = [&] { consoles.show(); };
-    options.timeout = command.options.timeout;
-    options.verify = command.options.verify;
-    if (command.options.tier) file->tier = *command.options.tier;
-    if (command.options.processor) file->processor = *command.options.processor;
-    options.traces = command.options.traces;
-    options.code = command.options.code;
-    options.code_bytes = command.options.code_bytes.value_or(options.code_bytes);
+    take_over(command.options, *file, options);
     options.threads = command.options.threads.value_or(file->threads.value_or(1));
     options.control = control_socket(*file);
     auto const rack = Rack::create(*file, std::move(options));
@@ -219,13 +224,7 @@ ExitCode execute(BootCommand const& command) {
     bool const may_read = !is_terminal(STDIN_FILENO) || is_foreground_terminal(STDIN_FILENO);
     options.console_input = may_read ? &input : nullptr;
     options.at_barrier = [&] { console.flush(); };
-    options.timeout = command.options.timeout;
-    options.verify = command.options.verify;
-    if (command.options.tier) file.tier = *command.options.tier;
-    if (command.options.processor) file.processor = *command.options.processor;
-    options.traces = command.options.traces;
-    options.code = command.options.code;
-    options.code_bytes = command.options.code_bytes.value_or(options.code_bytes);
+    take_over(command.options, file, options);
     auto const rack = Rack::create(file, std::move(options));
     if (!rack) return refuse(rack.error());
     say_if_processor_is_smaller(**rack);
