@@ -1,13 +1,12 @@
 #include "device/flow.h"
 
+#include "device/ether_type.h"
+
 namespace backplane {
 
 namespace {
 
 constexpr std::size_t kEtherType = 12;
-constexpr std::uint16_t kVlanEtherType = 0x8100;
-constexpr std::uint16_t kIpv4EtherType = 0x0800;
-constexpr std::uint16_t kIpv6EtherType = 0x86DD;
 constexpr std::size_t kVlanBytes = 4;
 constexpr std::size_t kPortsBytes = 4;  // both, at the same place in TCP and UDP
 constexpr std::uint8_t kTcp = 6;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "device/checksum.h"
+#include "device/ether_type.h"
 
 namespace backplane {
 
@@ -11,9 +12,6 @@ namespace {
 
 constexpr std::uint32_t kEthernetBytes = 14;
 constexpr std::uint32_t kVlanBytes = 4;
-constexpr std::uint16_t kVlanEtherType = 0x8100;
-constexpr std::uint16_t kIpv4EtherType = 0x0800;
-constexpr std::uint16_t kIpv6EtherType = 0x86DD;
 
 // Offsets within IPv4 ([RFC791] 3.1), IPv6 ([RFC8200] 3) and TCP ([RFC9293] 3.1) headers.
 constexpr std::uint32_t kIpv4TotalLength = 2;

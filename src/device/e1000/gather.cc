@@ -3,13 +3,13 @@
 
 #include "device/checksum.h"
 #include "device/e1000/transmit.h"
+#include "device/ether_type.h"
 #include "device/segmenter.h"
 
 namespace backplane::e1000 {
 
 namespace {
 
-constexpr std::uint16_t kVlanEtherType = 0x8100;
 constexpr std::uint32_t kVlanOffset = 12;
 constexpr std::array<std::byte, kMinimumFrameBytes> kZeros{};
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/checksum.h"
+#include "device/ether_type.h"
 
 namespace backplane::e1000 {
 
@@ -15,10 +16,8 @@ constexpr std::uint32_t kWriteBackOffset = 8;
 constexpr std::uint32_t kExactAddresses = 16;
 constexpr std::uint32_t kStandardFrameBytes = 1522;  // with FCS and a VLAN tag: longer needs LPE, [8254x] 13.4.22
 constexpr std::uint32_t kLongestStandardBytes = 1518;
-constexpr std::uint16_t kVlanEtherType = 0x8100;
 constexpr std::uint32_t kVlanTagBytes = 4;
 constexpr std::uint32_t kVlanTagStart = 12;
-constexpr std::uint16_t kIpv4EtherType = 0x0800;
 
 // Walks over the bytes of a frame.
 class Reader {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "device/ether_type.h"
 #include "device/flow.h"
 #include "device/virtio/net.h"
 
@@ -12,7 +13,6 @@ namespace {
 
 constexpr std::uint32_t kEthernetBytes = 14;
 constexpr std::uint32_t kVlanBytes = 4;
-constexpr std::uint16_t kVlanEtherType = 0x8100;
 
 // Goes through the bytes of some chains' writable pieces, in order.
 class Writer {
