@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/lower.h"
+#include "jit/access_groups.h"
 #include "jit/emitter.h"
 
 namespace backplane::jit {
@@ -39,6 +40,8 @@ bool Emitter::decode_all() {
         if (at.op->position == 0) before += traces_[at.trace]->count;
         at.rest = count - before;
     }
+    std::uint64_t const page = request_.trace.address & ~kPageMask;
+    group_accesses(instructions_, [&](Instruction const& at) { return request_.code.may_lead(page + at.offset); });
     return count != 0;
 }
 
@@ -107,15 +110,27 @@ Trace* Emitter::warm_trace(std::int64_t offset) {
 bool Emitter::is_visible_from(std::size_t i) const {
     for (; i < instructions_.size(); ++i) {
         Effects const& next = instructions_[i].effects;
-        if (next.treatment == Treatment::handler || next.touches_memory || next.consumes || next.needs_alignment)
-            return true;
         bool const goes_on = next.treatment == Treatment::jmp && i + 1 < instructions_.size();
-        if (next.treatment != Treatment::copy && next.treatment != Treatment::lea &&
-            next.treatment != Treatment::nop && !goes_on)
-            return true;
+        if (!goes_on && !is_blind(instructions_[i])) return true;
         if (next.produces == Produces::all) return false;
     }
     return true;
+}
+
+bool Emitter::is_blind(Instruction const& at) {
+    if (at.effects.consumes || at.effects.needs_alignment) return false;
+    switch (at.effects.treatment) {
+        case Treatment::lea:
+        case Treatment::nop:
+            return true;
+        case Treatment::copy:
+            return !at.effects.touches_memory || at.operand.follows();
+        case Treatment::push:
+        case Treatment::pop:
+            return at.stack.follows();
+        default:
+            return false;
+    }
 }
 
 void Emitter::emit(Instruction const& at) {
@@ -124,13 +139,14 @@ void Emitter::emit(Instruction const& at) {
             return;
         case Treatment::copy:
             if (emit_copy(at)) return;
+            if (at.operand.leads()) find_operand(at, *at.memory());
             return emit_handler(at);
         case Treatment::lea:
             return emit_lea(at);
         case Treatment::push:
-            return emit_stack_run(at) ? void() : emit_push(at);
+            return emit_push(at);
         case Treatment::pop:
-            return emit_stack_run(at) ? void() : emit_pop(at);
+            return emit_pop(at);
         case Treatment::leave:
             return emit_leave(at);
         case Treatment::divide:
@@ -181,6 +197,7 @@ bool Emitter::call_handler(Instruction const& at) {
     HandlerSite& site = request_.sites.emplace_back(
         HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic], at.rest});
     mov(r10, reinterpret_cast<std::uint64_t>(&site));
+    pin_in_r11_.reset();
     if (at.ends_trace || may_unmask(at.decoded.mnemonic)) {
         // The trace's own end follows it there, so that a jump handler and a plain one both work.
         jmp(request_.thunks.last_handler, T_NEAR);

@@ -15,7 +15,7 @@ namespace backplane::jit {
 
 /// The shared pieces of code that blocks jump to and call.
 struct Thunks {
-    std::uint8_t const* slow_read;  ///< R9 linear address, R10 Op, R11 bytes: R11 = host minus linear, or exits
+    std::uint8_t const* slow_read;  ///< R9 linear address, R10 Op, R11 MissedAccess: R11 = host minus linear, or exits
     std::uint8_t const* slow_write;
     std::uint8_t const* call_handler;  ///< R10 = HandlerSite: runs the interpreter's handler, or exits
     std::uint8_t const* last_handler;  ///< R10 = HandlerSite: runs a handler that ends the trace, then exits
@@ -44,6 +44,8 @@ class GuestCode {
     [[nodiscard]] virtual std::vector<std::uint8_t> bytes_of(Trace const& trace) = 0;
     /// The trace at a guest-physical address if it runs often enough to be made part of a superblock, or null.
     [[nodiscard]] virtual Trace* warm_trace(std::uint64_t address) = 0;
+    /// False: the group of accesses that the instruction at this guest-physical address would lead often lies in two pages.
+    [[nodiscard]] virtual bool may_lead(std::uint64_t address) = 0;
 };
 
 struct BlockRequest {

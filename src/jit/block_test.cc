@@ -124,6 +124,7 @@ class Sampled final : public GuestCode {
     explicit Sampled(std::vector<std::uint8_t> const& code) : code_{code} {}
     std::vector<std::uint8_t> bytes_of(Trace const&) override { return code_; }
     Trace* warm_trace(std::uint64_t) override { return nullptr; }
+    bool may_lead(std::uint64_t) override { return true; }
 
   private:
     std::vector<std::uint8_t> const& code_;

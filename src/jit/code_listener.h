@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cpu/tier.h"
+#include "jit/layout.h"
 
 namespace backplane {
 
@@ -25,8 +26,8 @@ struct Thunk {
 };
 
 /// The frame of translated code on the host's stack, which `enter` makes and nothing changes: the return address, RBX,
-/// RBP, R12 to R15, and 8 bytes.
-inline constexpr std::uint8_t kHostFrameBytes = 64;
+/// RBP, R12 to R15, and the pins.
+inline constexpr std::uint8_t kHostFrameBytes = 56 + 8 * jit::kPins;
 
 /// A block that has just been made. Its traces and host code stay until the block is forgotten or all are flushed; the rest
 /// is lent for the call.

@@ -73,12 +73,11 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
 }
 
 std::uint8_t const* Emitter::emit_stubs() {
-    for (StackStub& stub : stack_stubs_) emit_stack_stub(stub);
     for (AccessStub& stub : access_stubs_) {
         land(stub.slow);
         if (stub.pending) write_down(*stub.pending);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
-        mov(r11d, stub.bytes | (stub.alignment ? 0x100U : 0U) | stub.rest << 16);
+        mov(r11, stub.what.packed());
         call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
         jmp(static_cast<void const*>(stub.back), T_NEAR);
     }
@@ -181,9 +180,7 @@ void Emitter::loop() {
 
 bool Emitter::emit_indirect_target(Instruction const& at) {
     if (at.operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        emit_address(at.operands[0].mem, at);
-        emit_lookup(at, 8, false);
-        mov(r9, qword[r9 + r11]);
+        mov(r9, qword[find_operand(at, at.operands[0])]);
         return true;
     }
     auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
@@ -219,14 +216,14 @@ void Emitter::emit_call(Instruction const& at) {
         cmp(r10, 1);
         stub.from = jump_ahead_if(Condition::nbe);
         mov(state64(o_.call_target), r9);
+        host_flags_ = HostFlags::stale;
     }
-    lea(r9, ptr[r8 - 8]);
-    emit_lookup(at, 8, true);
+    Xbyak::RegExp const place = find_stack(at, -8, true);
     ended_ ? flush_pending() : protect_pending(at);
     mov(r10, state64(o_.page_address));
-    add(r10, static_cast<std::uint32_t>(at.offset + at.decoded.length));
-    mov(qword[r9 + r11], r10);
-    mov(r8, r9);
+    lea(r10, ptr[r10 + static_cast<std::int32_t>(at.offset + at.decoded.length)]);
+    mov(qword[place], r10);
+    lea(r8, ptr[r8 - 8]);
     if (!ended_) return;
     if (direct) return exit_direct(branch_target(at));
     mov(r9, state64(o_.call_target));
@@ -240,11 +237,10 @@ void Emitter::emit_ret(Instruction const& at) {
 }
 
 void Emitter::pop_return(Instruction const& at) {
-    mov(r9, r8);
-    emit_lookup(at, 8, false);
+    Xbyak::RegExp const place = find_stack(at, 0, false);
     flush_pending();  // they may follow from RSP
-    mov(r9, qword[r9 + r11]);
-    lea(r8, ptr[r8 + return_bytes(at)]);
+    mov(r9, qword[place]);
+    move_stack(return_bytes(at));
 }
 
 std::int32_t Emitter::return_bytes(Instruction const& at) {

@@ -125,7 +125,7 @@ bool Emitter::emit_copy(Instruction const& at) {
             while (r < resident_count && (residents[r].guest != guest || residents[r].high != high)) ++r;
             if (r == resident_count) {
                 if (resident_count == 2 || (memory >= 0 && resident_count == 1)) return false;
-                std::uint8_t const scratch = memory >= 0 ? 11 : resident_count == 0 ? 9 : 10;
+                std::uint8_t const scratch = memory >= 0 && at.operand.is_alone() ? 11 : resident_count == 0 ? 9 : 10;
                 residents[resident_count++] = {guest, scratch, high, false, false};
             }
             residents[r].written |= is_written(at.operands[i]);
@@ -153,15 +153,14 @@ bool Emitter::emit_copy(Instruction const& at) {
     bool const needs_value = memory >= 0 && visible && (arithmetic || by_count) && !at.effects.is_vector &&
                              (memory == 0 || at.effects.producer == FlagProducer::add ||
                               at.effects.producer == FlagProducer::sub || at.effects.producer == FlagProducer::cmp);
-    bool const combined = memory >= 0 && resident_count != 0;
-    ZydisEncoderOperand memory_operand{};
+    bool const combined = memory >= 0 && at.operand.is_alone() && resident_count != 0;
     if (memory >= 0) {
-        memory_operand = encoded.operands[memory];
-        memory_operand.mem.base = ZYDIS_REGISTER_R9;
-        memory_operand.mem.index = combined ? ZYDIS_REGISTER_NONE : ZYDIS_REGISTER_R11;
-        memory_operand.mem.scale = combined ? 0 : 1;
-        memory_operand.mem.displacement = 0;
-        encoded.operands[memory] = memory_operand;
+        bool const two_parts = at.operand.is_alone() && !combined;
+        auto& place = encoded.operands[memory].mem;
+        place.base = at.operand.is_alone() ? ZYDIS_REGISTER_R9 : ZYDIS_REGISTER_R11;
+        place.index = two_parts ? ZYDIS_REGISTER_R11 : ZYDIS_REGISTER_NONE;
+        place.scale = two_parts ? 1 : 0;
+        place.displacement = at.operand.offset;
         if (needs_value) {
             encoded.operands[memory].type = ZYDIS_OPERAND_TYPE_REGISTER;
             encoded.operands[memory].reg.value = register_of(10, at.operands[memory].size);
@@ -196,10 +195,13 @@ bool Emitter::emit_copy(Instruction const& at) {
     if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, bytes, &length))) return false;
 
     // From here on it is emitted.
+    Xbyak::RegExp place;
     if (memory >= 0) {
-        emit_address(at.operands[memory].mem, at);
-        emit_lookup(at, at.operands[memory].size / 8, is_written(at.operands[memory]), at.effects.needs_alignment);
-        if (combined) lea(r9, ptr[r9 + r11]);
+        place = find_operand(at, at.operands[memory]);
+        if (combined) {
+            lea(r9, ptr[place]);
+            place = r9;
+        }
     }
     protect_pending(at);
     bool const partial = at.effects.produces != Produces::nothing && at.effects.produces != Produces::all;
@@ -212,13 +214,16 @@ bool Emitter::emit_copy(Instruction const& at) {
     if (at.effects.produces != Produces::nothing) written_.reset();
     for (unsigned r = 0; r < resident_count; ++r)
         if (residents[r].read) load_resident(residents[r]);
-    if (needs_value) load_value(at.operands[memory].size, combined);
+    if (needs_value) load_value(at.operands[memory].size, place);
     if (as_and && memory < 0) mov(r10, host(test_source));
     if (visible && arithmetic) before_arithmetic(at, encoded);
-    if (visible && is_double) mov(r11, host(number_of(encoded.operands[0])));
+    if (visible && is_double) {
+        pin_in_r11_.reset();
+        mov(r11, host(number_of(encoded.operands[0])));
+    }
     db(first_bytes, first_length);
     db(bytes, length);
-    if (needs_value && is_written(at.operands[memory])) store_value(at.operands[memory].size, combined);
+    if (needs_value && is_written(at.operands[memory])) store_value(at.operands[memory].size, place);
     for (unsigned r = 0; r < resident_count; ++r)
         if (residents[r].written) store_resident(residents[r]);
     if (is_double && at.effects.produces != Produces::nothing) {

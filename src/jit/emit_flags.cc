@@ -61,6 +61,7 @@ void Emitter::need_flags(ZydisMnemonic mnemonic) {
         return;
     }
     flush_pending();
+    pin_in_r11_.reset();
     if (!written_ || !repeat_note(*this, o_, written_->producer, written_->bytes)) call(request_.thunks.materialize);
     host_flags_ = HostFlags::all;
 }
@@ -144,6 +145,7 @@ void Emitter::keep_carry() {
         return setc(state8(o_.flags_base_carry));
     }
     call(request_.thunks.keep_carry);
+    pin_in_r11_.reset();
     host_flags_ = HostFlags::stale;
 }
 
@@ -272,6 +274,7 @@ void Emitter::store_raw() {
 void Emitter::after_shift_by_cl(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible) {
     host_flags_ = HostFlags::stale;
     if (!visible) return;
+    pin_in_r11_.reset();
     Xbyak::Label unchanged;
     setc(r11b);
     test(cl, at.operands[0].size == 64 ? 63 : 31);
@@ -285,6 +288,7 @@ void Emitter::after_shift_by_cl(Instruction const& at, ZydisEncoderRequest const
 void Emitter::after_rotate_by_cl(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible) {
     host_flags_ = HostFlags::stale;
     if (!visible) return;
+    pin_in_r11_.reset();
     Xbyak::Label unchanged;
     unsigned const bits = at.operands[0].size;
     test(cl, bits == 64 ? 63 : 31);
@@ -311,6 +315,7 @@ void Emitter::after_rotate_by_cl(Instruction const& at, ZydisEncoderRequest cons
 void Emitter::after_double_shift(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible) {
     host_flags_ = HostFlags::stale;
     if (!visible) return pending_.reset();
+    pin_in_r11_.reset();
     Xbyak::Label unchanged;
     unsigned const bits = at.operands[0].size;
     std::uint8_t const result = number_of(encoded.operands[0]);

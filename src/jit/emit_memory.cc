@@ -4,8 +4,8 @@
 
 namespace backplane::jit {
 
-void Emitter::emit_address(ZydisDecodedOperandMem const& memory, Instruction const& at) {
-    std::int64_t displacement = memory.disp.has_displacement ? memory.disp.value : 0;
+void Emitter::emit_address(ZydisDecodedOperandMem const& memory, Instruction const& at, std::int32_t below) {
+    std::int64_t const displacement = (memory.disp.has_displacement ? memory.disp.value : 0) - below;
     if (memory.base == ZYDIS_REGISTER_RIP) {
         mov(r9, state64(o_.page_address));
         std::int64_t const distance = displacement + at.offset + at.decoded.length;
@@ -42,16 +42,38 @@ Reg64 Emitter::address_register(ZydisRegister reg, Reg64 const& scratch) {
     return scratch;
 }
 
-void Emitter::emit_lookup(Instruction const& at, std::uint32_t bytes, bool write, bool alignment) {
+Xbyak::RegExp Emitter::find_operand(Instruction const& at, ZydisDecodedOperand const& operand) {
+    if (at.operand.follows()) return pinned(at.operand);
+    emit_address(operand.mem, at, at.operand.offset);
+    return find(at, at.operand, operand.size / 8U, is_written(operand), at.effects.needs_alignment);
+}
+
+Xbyak::RegExp Emitter::find_stack(Instruction const& at, std::int32_t distance, bool write) {
+    if (at.stack.follows()) return pinned(at.stack);
+    std::int32_t const lowest = distance - at.stack.offset;
+    lowest == 0 ? mov(r9, r8) : lea(r9, ptr[r8 + lowest]);
+    return find(at, at.stack, 8, write);
+}
+
+Xbyak::RegExp Emitter::find(Instruction const& at, Access const& access, std::uint32_t bytes, bool write, bool alignment) {
     AccessStub& stub = access_stubs_.emplace_back();
     stub.op = at.op;
     stub.pending = pending_;
-    stub.bytes = bytes;
-    stub.rest = at.rest;
+    stub.what = {static_cast<std::uint8_t>(bytes), alignment, static_cast<std::uint8_t>(at.rest), access.group_bytes, access.offset};
     stub.write = write;
-    stub.alignment = alignment;
-    stub.slow = look_up(bytes, write, alignment);
+    stub.slow = look_up(access.leads() ? access.group_bytes : bytes, write, alignment);
     stub.back = getCurr();
+    if (access.is_alone()) return r9 + r11;
+    add(r11, r9);
+    mov(pin(access.pin), r11);
+    pin_in_r11_ = access.pin;
+    return r11 + access.offset;
+}
+
+Xbyak::RegExp Emitter::pinned(Access const& access) {
+    if (pin_in_r11_ != access.pin) mov(r11, pin(access.pin));
+    pin_in_r11_ = access.pin;
+    return r11 + access.offset;
 }
 
 Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment) {
@@ -70,39 +92,40 @@ Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment
     slow.page = jump_ahead_if(Condition::nbe);
     mov(r11, qword[r15 + r10 + (table + 8)]);
     host_flags_ = HostFlags::stale;
+    pin_in_r11_.reset();
     return slow;
 }
 
-void Emitter::load_value(unsigned bits, bool combined) {
+void Emitter::load_value(unsigned bits, Xbyak::RegExp const& from) {
     switch (bits) {
         case 8:
-            movzx(r10d, byte[pointer(combined)]);
+            movzx(r10d, byte[from]);
             break;
         case 16:
-            movzx(r10d, word[pointer(combined)]);
+            movzx(r10d, word[from]);
             break;
         case 32:
-            mov(r10d, dword[pointer(combined)]);
+            mov(r10d, dword[from]);
             break;
         default:
-            mov(r10, qword[pointer(combined)]);
+            mov(r10, qword[from]);
             break;
     }
 }
 
-void Emitter::store_value(unsigned bits, bool combined) {
+void Emitter::store_value(unsigned bits, Xbyak::RegExp const& to) {
     switch (bits) {
         case 8:
-            mov(byte[pointer(combined)], r10b);
+            mov(byte[to], r10b);
             break;
         case 16:
-            mov(word[pointer(combined)], r10w);
+            mov(word[to], r10w);
             break;
         case 32:
-            mov(dword[pointer(combined)], r10d);
+            mov(dword[to], r10d);
             break;
         default:
-            mov(qword[pointer(combined)], r10);
+            mov(qword[to], r10);
             break;
     }
 }

@@ -49,82 +49,26 @@ void Emitter::emit_lea(Instruction const& at) {
     }
 }
 
-bool Emitter::emit_stack_run(Instruction const& at) {
-    StackRun const run = stack_run();
-    if (run.words() < 2) return false;
-    bool const pushes = at.effects.treatment == Treatment::push;
-    if (pending_ && std::any_of(&at, &at + run.count, [&](Instruction const& each) { return destroys_pending(each); }))
-        flush_pending();
-    StackStub& stub = stack_stubs_.emplace_back();
-    stub.run = run;
-    stub.pending = pending_;
-    auto const bytes = static_cast<std::uint32_t>(8 * run.words());
-    pushes ? lea(r9, ptr[r8 - bytes]) : mov(r9, r8);
-    stub.slow = look_up(bytes, pushes, false);
-    pushes ? emit_pushes(run) : emit_pops(run);
-    stub.back = getCurr();
-    index_ += run.words() - 1;
-    if (!run.returns) return true;
-    ended_ = true;
-    flush_pending();
-    jump_to_r9(instructions_[index_].op, -return_bytes(instructions_[index_]));
-    return true;
-}
-
-/// Within a trace, since what is behind it counts towards the quota otherwise. A pushed RSP is another at each step.
-Emitter::StackRun Emitter::stack_run() const {
-    StackRun run{index_, 0, false};
-    Treatment const kind = instructions_[index_].effects.treatment;
-    for (std::size_t i = index_; i < instructions_.size(); ++i) {
-        Instruction const& at = instructions_[i];
-        bool const is_return = kind == Treatment::pop && at.effects.treatment == Treatment::ret;
-        bool const pushes_rsp = at.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[0].reg.value == ZYDIS_REGISTER_RSP;
-        run.returns = is_return;
-        if (at.effects.treatment != kind || pushes_rsp) break;
-        ++run.count;
-        if (at.ends_trace) break;
-    }
-    return run;
-}
-
-void Emitter::emit_pushes(StackRun const& run) {
-    for (std::size_t i = 0; i < run.count; ++i) {
-        if (i != 0 && request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
-        push_value(instructions_[run.first + i], qword[r9 + r11 + 8 * (run.count - 1 - i)]);
-    }
-    mov(r8, r9);
-}
-
-void Emitter::emit_pops(StackRun const& run) {
-    for (std::size_t i = 0; i < run.count; ++i) {
-        if (i != 0 && request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
-        pop_value(instructions_[run.first + i], qword[r9 + r11 + 8 * i]);
-    }
-    auto const popped = static_cast<std::int32_t>(8 * run.count);
-    if (!run.returns) return lea(r8, ptr[r8 + popped]);
-    if (request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
-    mov(r9, qword[r9 + r11 + 8 * run.count]);
-    lea(r8, ptr[r8 + (popped + return_bytes(instructions_[run.first + run.count]))]);
-}
-
-void Emitter::emit_stack_stub(StackStub& stub) {
-    land(stub.slow);
-    pending_ = stub.pending;
-    for (std::size_t i = 0; i < stub.run.count; ++i) {
-        index_ = stub.run.first + i;
-        Instruction const& at = instructions_[index_];
-        at.effects.treatment == Treatment::push ? emit_push(at) : emit_pop(at);
-    }
-    if (stub.run.returns) pop_return(instructions_[stub.run.first + stub.run.count]);
-    jmp(static_cast<void const*>(stub.back), T_NEAR);
-}
-
 void Emitter::emit_push(Instruction const& at) {
-    lea(r9, ptr[r8 - 8]);
-    emit_lookup(at, 8, true);
+    Xbyak::RegExp const place = find_stack(at, -8, true);
     protect_pending(at);
-    push_value(at, qword[r9 + r11]);
-    mov(r8, r9);
+    push_value(at, qword[place]);
+    move_stack(-8);
+}
+
+/// A pushed RSP must be up to date.
+bool Emitter::is_stack_follower(std::size_t i) const {
+    Instruction const& at = instructions_[i];
+    bool const pushes_rsp = at.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[0].reg.value == ZYDIS_REGISTER_RSP;
+    bool const is_one = at.effects.treatment == Treatment::push || at.effects.treatment == Treatment::pop || at.effects.treatment == Treatment::ret;
+    return is_one && at.stack.follows() && !pushes_rsp;
+}
+
+void Emitter::move_stack(std::int32_t bytes) {
+    stack_moved_ += bytes;
+    if (!is_last() && is_stack_follower(index_ + 1)) return;
+    if (stack_moved_ != 0) lea(r8, ptr[r8 + stack_moved_]);
+    stack_moved_ = 0;
 }
 
 void Emitter::push_value(Instruction const& at, Xbyak::Address const& to) {
@@ -137,11 +81,10 @@ void Emitter::push_value(Instruction const& at, Xbyak::Address const& to) {
 }
 
 void Emitter::emit_pop(Instruction const& at) {
-    mov(r9, r8);
-    emit_lookup(at, 8, false);
+    Xbyak::RegExp const place = find_stack(at, 0, false);
     protect_pending(at);
-    pop_value(at, qword[r9 + r11]);
-    lea(r8, ptr[r9 + 8]);
+    pop_value(at, qword[place]);
+    move_stack(8);
 }
 
 void Emitter::pop_value(Instruction const& at, Xbyak::Address const& from) {
@@ -152,22 +95,21 @@ void Emitter::pop_value(Instruction const& at, Xbyak::Address const& from) {
 }
 
 void Emitter::emit_leave(Instruction const& at) {
-    mov(r9, rbp);
-    emit_lookup(at, 8, false);
+    if (!at.stack.follows()) lea(r9, ptr[rbp - at.stack.offset]);
+    Xbyak::RegExp const place = at.stack.follows() ? pinned(at.stack) : find(at, at.stack, 8, false);
     protect_pending(at);
-    mov(rbp, qword[r9 + r11]);
-    lea(r8, ptr[r9 + 8]);
+    lea(r8, ptr[rbp + 8]);
+    mov(rbp, qword[place]);
 }
 
 void Emitter::emit_divide(Instruction const& at) {
     unsigned const bits = at.operands[0].size;
     flush_pending();
+    pin_in_r11_.reset();
     HandlerStub& stub = handler_stubs_.emplace_back();
     stub.at = &at;
     if (at.operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        emit_address(at.operands[0].mem, at);
-        emit_lookup(at, bits / 8, false);
-        load_value(bits, false);
+        load_value(bits, find_operand(at, at.operands[0]));
     } else {
         load_general(r10, at.operands[0].reg.value);
     }
@@ -194,16 +136,14 @@ void Emitter::emit_divide(Instruction const& at) {
 }
 
 void Emitter::emit_push_memory(Instruction const& at) {
-    emit_address(at.operands[0].mem, at);
-    emit_lookup(at, 8, false);
-    mov(r10, qword[r9 + r11]);
-    mov(state64(o_.call_target), r10);
-    lea(r9, ptr[r8 - 8]);
-    emit_lookup(at, 8, true);
+    mov(r10, qword[find_operand(at, at.operands[0])]);
+    bool const looks = !at.stack.follows();
+    if (looks) mov(state64(o_.call_target), r10);
+    Xbyak::RegExp const place = find_stack(at, -8, true);
     protect_pending(at);
-    mov(r10, state64(o_.call_target));
-    mov(qword[r9 + r11], r10);
-    mov(r8, r9);
+    if (looks) mov(r10, state64(o_.call_target));
+    mov(qword[place], r10);
+    lea(r8, ptr[r8 - 8]);
 }
 
 void Emitter::emit_bit_string(Instruction const& at) {
@@ -215,12 +155,12 @@ void Emitter::emit_bit_string(Instruction const& at) {
     if (bits == 32) movsxd(r10, r10d);
     sar(r10, bits == 64 ? 6 : 5);
     lea(r9, ptr[r9 + r10 * static_cast<int>(bits / 8)]);
-    emit_lookup(at, bits / 8, write);
+    Xbyak::RegExp const place = find(at, at.operand, bits / 8, write);
     if (visible) flush_pending();
     written_.reset();
-    lea(r9, ptr[r9 + r11]);
+    lea(r9, ptr[place]);
     load_general(r11, at.operands[1].reg.value);
-    load_value(bits, true);
+    load_value(bits, r9);
     auto const test_bit = [&](auto const& value, auto const& offset) {
         switch (at.decoded.mnemonic) {
             case ZYDIS_MNEMONIC_BTS:
@@ -234,7 +174,7 @@ void Emitter::emit_bit_string(Instruction const& at) {
         }
     };
     bits == 64 ? test_bit(r10, r11) : test_bit(r10d, r11d);
-    if (write) store_value(bits, true);
+    if (write) store_value(bits, r9);
     host_flags_ = HostFlags::carry_only;
     if (!visible) return;
     setc(state8(o_.flags_carry));

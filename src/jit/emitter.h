@@ -20,6 +20,7 @@
 #include "cpu/deferred_flags.h"
 #include "jit/block.h"
 #include "jit/effects.h"
+#include "jit/instruction.h"
 
 namespace backplane::jit {
 
@@ -51,17 +52,6 @@ struct Written {
 /// Which of the guest's flags RFLAGS holds.
 enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_zero, overflow_only, carry_overflow_only, no_overflow, no_carry, all };
 
-struct Instruction {
-    ZydisDecodedInstruction decoded;
-    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    Effects effects;
-    Op const* op;
-    std::uint32_t offset;   // in the page
-    std::uint32_t trace;    // which of the block's
-    std::uint32_t rest{0};  // instructions in the traces behind it
-    bool ends_trace{false};
-};
-
 class Emitter : public Xbyak::CodeGenerator {
   public:
     Emitter(BlockRequest const& request, std::uint8_t* where, std::size_t room)
@@ -84,10 +74,8 @@ class Emitter : public Xbyak::CodeGenerator {
         std::uint8_t const* back;
         Op const* op;
         std::optional<Pending> pending;
-        std::uint32_t bytes;
-        std::uint32_t rest;
+        MissedAccess what;
         bool write;
-        bool alignment;
     };
     struct SideExit {  // a branch that usually goes the other way
         Jump from;
@@ -104,18 +92,6 @@ class Emitter : public Xbyak::CodeGenerator {
         std::array<Jump, 3> slow;
         std::uint8_t const* back;
         Instruction const* at;
-    };
-    struct StackRun {
-        std::size_t first;  // instruction
-        std::size_t count;  // of pushes or pops
-        bool returns;
-        [[nodiscard]] std::size_t words() const { return count + (returns ? 1 : 0); }
-    };
-    struct StackStub {
-        Misses slow;
-        std::uint8_t const* back;
-        StackRun run;
-        std::optional<Pending> pending;
     };
     struct LinkStub {
         Jump from;
@@ -156,6 +132,8 @@ class Emitter : public Xbyak::CodeGenerator {
     static bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
     static bool names_memory_register(Instruction const& at);
     static bool uses_high_byte(Instruction const& at);
+    /// Passes without looking at flags, unless it makes them.
+    [[nodiscard]] static bool is_blind(Instruction const& at);
     /// May somebody see the flags that instruction i makes: a consumer, a fault, an exit?
     bool is_visible(std::size_t i) const { return is_visible_from(i + 1); }
     /// The same for flags that are there before instruction i.
@@ -180,12 +158,19 @@ class Emitter : public Xbyak::CodeGenerator {
     [[nodiscard]] bool destroys_pending(Instruction const& at) const;
 
     // --- memory (emit_memory.cc) ----------------------------------------------------------------------------------
-    /// R9 = linear address of the explicit memory operand.
-    void emit_address(ZydisDecodedOperandMem const& memory, Instruction const& at);
+    /// R9 = linear address of the explicit memory operand, or one below it.
+    void emit_address(ZydisDecodedOperandMem const& memory, Instruction const& at, std::int32_t below = 0);
     Reg64 address_register(ZydisRegister reg, Reg64 const& scratch);
-    /// R9 = linear address: looks it up; R11 = host address minus linear address. The host's flags are lost.
-    void emit_lookup(Instruction const& at, std::uint32_t bytes, bool write, bool alignment = false);
+    /// The host's address of the explicit memory operand. Of all that look into the TLB: R9 and R11 are part of it, R10 and
+    /// the host's flags are lost; those that follow a leader are in R11, and nothing else is lost.
+    Xbyak::RegExp find_operand(Instruction const& at, ZydisDecodedOperand const& operand);
+    /// The same of 8 bytes on the stack, `distance` from the guest's RSP.
+    Xbyak::RegExp find_stack(Instruction const& at, std::int32_t distance, bool write);
+    /// R9 = linear address of the access, or of the lowest byte of the group that it leads: looks that up.
+    Xbyak::RegExp find(Instruction const& at, Access const& access, std::uint32_t bytes, bool write, bool alignment = false);
+    Xbyak::RegExp pinned(Access const& access);
     Misses look_up(std::uint32_t bytes, bool write, bool alignment);
+    Xbyak::Address pin(std::uint8_t number) { return qword[rsp + 8 * number]; }
 
     // --- entry, exits, branches (emit_control.cc) -----------------------------------------------------------------
     void emit_entry();
@@ -234,9 +219,9 @@ class Emitter : public Xbyak::CodeGenerator {
     void keep_carry();
     void need_flags_for(Instruction const& at);
 
-    Xbyak::RegExp pointer(bool combined) { return combined ? Xbyak::RegExp{r9} : r9 + r11; }
-    void load_value(unsigned bits, bool combined);
-    void store_value(unsigned bits, bool combined);
+    /// R10 from and to memory.
+    void load_value(unsigned bits, Xbyak::RegExp const& from);
+    void store_value(unsigned bits, Xbyak::RegExp const& to);
 
     static std::uint8_t number_of(ZydisEncoderOperand const& operand) {
         return static_cast<std::uint8_t>(guest_of(operand.reg.value));
@@ -265,15 +250,11 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Straight into the destination, where that and the address are in registers.
     bool emit_direct_lea(Instruction const& at);
     void emit_lea(Instruction const& at);
-    /// Several pushes, or pops and a return behind them, with one look into the TLB. False: there is one alone.
-    bool emit_stack_run(Instruction const& at);
-    [[nodiscard]] StackRun stack_run() const;
-    void emit_pushes(StackRun const& run);
-    void emit_pops(StackRun const& run);
     void push_value(Instruction const& at, Xbyak::Address const& to);
     void pop_value(Instruction const& at, Xbyak::Address const& from);
-    /// The same one by one: the words lie in two pages, or not where the TLB knows.
-    void emit_stack_stub(StackStub& stub);
+    /// The guest's RSP moves, once for all of several that follow each other and cannot fault.
+    void move_stack(std::int32_t bytes);
+    [[nodiscard]] bool is_stack_follower(std::size_t i) const;
     void emit_push(Instruction const& at);
     void emit_pop(Instruction const& at);
     void emit_leave(Instruction const& at);
@@ -313,10 +294,11 @@ class Emitter : public Xbyak::CodeGenerator {
     std::optional<Written> written_;
     HostFlags host_flags_{HostFlags::stale};
     bool carry_in_host_{false};  // before the instruction that is being emitted
+    std::optional<std::uint8_t> pin_in_r11_;
+    std::int32_t stack_moved_{0};  // what R8 is behind
     std::vector<AccessStub> access_stubs_;
     std::vector<HandlerStub> handler_stubs_;
     std::vector<SideExit> side_exits_;
-    std::vector<StackStub> stack_stubs_;
     std::vector<MissStub> miss_stubs_;
     std::vector<LinkStub> link_stubs_;
     Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, body_;

@@ -45,6 +45,27 @@ struct Offsets {
     std::int32_t jumps[2];
 };
 
+/// What translated code keeps on the host's stack, from RSP on: 8 bytes for each pin (jit/access_groups.h). An odd number
+/// keeps the stack aligned behind the six registers that `enter` saves.
+inline constexpr std::uint8_t kPins = 7;
+
+/// What a piece of code that the TLB did not serve tells of its access, in R11.
+struct MissedAccess {
+    std::uint8_t bytes;
+    bool aligned;              ///< has to be
+    std::uint8_t rest;         ///< instructions in the traces behind its own
+    std::uint16_t group_bytes; ///< of the group that it leads, to whose lowest byte the linear address leads; 0: it leads none
+    std::uint16_t offset;      ///< from there to the access itself
+
+    [[nodiscard]] constexpr std::uint64_t packed() const {
+        return bytes | std::uint64_t{aligned} << 8 | std::uint64_t{rest} << 16 | std::uint64_t{group_bytes} << 32 | std::uint64_t{offset} << 48;
+    }
+    [[nodiscard]] static constexpr MissedAccess unpacked(std::uint64_t word) {
+        return {static_cast<std::uint8_t>(word), (word & 0x100) != 0, static_cast<std::uint8_t>(word >> 16),
+                static_cast<std::uint16_t>(word >> 32), static_cast<std::uint16_t>(word >> 48)};
+    }
+};
+
 /// A direct jump that may be patched to its target's code.
 struct Link {
     std::uint8_t* jump;           ///< the E9 of a jmp rel32

@@ -84,23 +84,25 @@ class JitRuntime {
     }
 
     /// A TLB miss of translated code. Not ok: the instruction is given up, with the reason noted.
-    static Resolved resolve(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
-        Resolved const found = look_up(*cpu, address, op, what & 0xffff, kind);
-        if (found.ok == 0) cpu->remaining_ += what >> 16;  // of the traces behind this one
+    static Resolved resolve(Cpu* cpu, std::uint64_t lowest, Op const* op, std::uint64_t what, AccessKind kind) {
+        jit::MissedAccess const access = jit::MissedAccess::unpacked(what);
+        Resolved const found = look_up(*cpu, lowest, op, access, kind);
+        if (found.ok == 0) cpu->remaining_ += access.rest;  // of the traces behind this one
         return found;
     }
-    static Resolved look_up(Cpu& cpu, std::uint64_t address, Op const* op, std::uint32_t what, AccessKind kind) {
-        std::uint32_t const bytes = what & 0xff;
+    static Resolved look_up(Cpu& cpu, std::uint64_t lowest, Op const* op, jit::MissedAccess const& access, AccessKind kind) {
+        std::uint64_t const address = lowest + access.offset;
         ++translator(cpu).counters_.slow_accesses;
         begin(cpu, op);
-        bool const misaligned = (what & 0x100) != 0 && (address & (bytes - 1)) != 0;
-        bool const crossing = (address & kPageMask) > kPageBytes - bytes;
+        bool const misaligned = access.aligned && (address & (access.bytes - 1U)) != 0;
+        bool const crossing = (address & kPageMask) > kPageBytes - access.bytes;
         // The present view may be the one with AC, whose tables translated code does not look at.
         // A non-canonical address is #GP or #SS by the operand's segment, which the interpreter knows.
         // Watchpoints are the interpreter's.
         if (!misaligned && !crossing && !cpu.has_watchpoints_ && Cpu::is_canonical(address)) {
-            if (auto const target = cpu.translate(address, kind, bytes, false)) {
-                if (target->host != nullptr) return {reinterpret_cast<std::uint64_t>(target->host) - address, 1};
+            if (auto const target = cpu.translate(address, kind, access.bytes, false)) {
+                if (target->host != nullptr && may_follow(cpu, lowest, op, access, kind))
+                    return {reinterpret_cast<std::uint64_t>(target->host) - address, 1};
                 cpu.ask_to_run_alone();
             }
             (void)cpu.leave(op);
@@ -109,11 +111,23 @@ class JitRuntime {
         leave_alone(cpu, op);
         return {0, 0};
     }
-    static Resolved resolve_read(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what) {
-        return resolve(cpu, address, op, what, AccessKind::read);
+    /// May those that follow the access take it for theirs? They are in its page, and the TLB holds that. It does not hold
+    /// pages that somebody watches or that have code.
+    static bool may_follow(Cpu& cpu, std::uint64_t lowest, Op const* op, jit::MissedAccess const& access, AccessKind kind) {
+        if (access.group_bytes == 0) return true;
+        if ((lowest & kPageMask) > kPageBytes - access.group_bytes) {
+            translator(cpu).note_crossing(*trace_of(op), *op);
+            return false;
+        }
+        TlbSet& set = cpu.set_for(false);
+        TlbEntry const& entry = kind == AccessKind::write ? set.write.slot(lowest) : set.read.slot(lowest);
+        return entry.tag == (lowest & ~kPageMask);
     }
-    static Resolved resolve_write(Cpu* cpu, std::uint64_t address, Op const* op, std::uint32_t what) {
-        return resolve(cpu, address, op, what, AccessKind::write);
+    static Resolved resolve_read(Cpu* cpu, std::uint64_t lowest, Op const* op, std::uint64_t what) {
+        return resolve(cpu, lowest, op, what, AccessKind::read);
+    }
+    static Resolved resolve_write(Cpu* cpu, std::uint64_t lowest, Op const* op, std::uint64_t what) {
+        return resolve(cpu, lowest, op, what, AccessKind::write);
     }
 
     /// Runs one handler. 0: it left the trace.
@@ -281,7 +295,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     Code make_enter() {
         Code const start = here();
         for (auto const& reg : kHostSaved) push(reg);
-        sub(Xbyak::util::rsp, 8);
+        sub(Xbyak::util::rsp, kFrameBytes);
         mov(state_, Xbyak::util::rdi);
         mov(address_, Xbyak::util::rsi);
         load(kCallerSaved), load(kCalleeSaved);
@@ -291,7 +305,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     /// The registers are in memory already.
     Code make_return() {
         Code const start = here();
-        add(Xbyak::util::rsp, 8);
+        add(Xbyak::util::rsp, kFrameBytes);
         for (auto reg = kHostSaved.rbegin(); reg != kHostSaved.rend(); ++reg) pop(*reg);
         ret();
         return start;
@@ -346,8 +360,8 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         mov(byte[state_ + o_.xmm_loaded], 0);
         jmp(leave);
     }
-    /// R9 = linear address, R10 = Op, R11 = bytes. Returns with R11 = host minus linear.
-    Code make_slow(JitRuntime::Resolved (*function)(Cpu*, std::uint64_t, Op const*, std::uint32_t), Code leave) {
+    /// R9 = linear address, R10 = Op, R11 = MissedAccess. Returns with R11 = host minus linear.
+    Code make_slow(JitRuntime::Resolved (*function)(Cpu*, std::uint64_t, Op const*, std::uint64_t), Code leave) {
         Code const start = here();
         Xbyak::Label failed;
         save(kCallerSaved);
@@ -356,7 +370,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         mov(Xbyak::util::rdi, state_);
         mov(Xbyak::util::rsi, address_);
         mov(Xbyak::util::rdx, Xbyak::util::r10);
-        mov(Xbyak::util::ecx, Xbyak::util::r11d);
+        mov(Xbyak::util::rcx, Xbyak::util::r11);
         call_aligned(reinterpret_cast<void const*>(function));
         test(Xbyak::util::rdx, Xbyak::util::rdx);
         jz(failed, T_NEAR);
@@ -529,6 +543,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         jmp(leave);
     }
 
+    static constexpr std::uint32_t kFrameBytes = 8 * jit::kPins;
     static inline std::array<Xbyak::Reg64, 6> const kHostSaved{Xbyak::util::rbx, Xbyak::util::rbp, Xbyak::util::r12,
                                                                Xbyak::util::r13, Xbyak::util::r14, Xbyak::util::r15};
     jit::Offsets const& o_;
@@ -545,6 +560,7 @@ class CodeOf final : public jit::GuestCode {
     explicit CodeOf(Cpu& cpu) : cpu_{cpu} {}
     std::vector<std::uint8_t> bytes_of(Trace const& trace) override { return JitRuntime::code(cpu_, trace); }
     Trace* warm_trace(std::uint64_t address) override { return JitRuntime::warm_trace(cpu_, address); }
+    bool may_lead(std::uint64_t address) override { return JitRuntime::translator(cpu_).may_lead(address); }
 
   private:
     Cpu& cpu_;
@@ -736,12 +752,29 @@ void Translator::forget_code(Trace& trace) {
     for (CodeListener* const listener : listeners_) listener->forgot_block(entry, trace.address, forward);
 }
 
+void Translator::note_crossing(Trace& trace, Op const& op) {
+    Crossings& crossings = crossings_[trace.address + op.offset];
+    if (crossings.count == 0) crossings.since = counters_.instructions;
+    if (++crossings.count < kMostCrossings) return;
+    bool const is_often = counters_.instructions - crossings.since < std::uint64_t{kMostCrossings} * kRareCrossing;
+    if (is_often)
+        forget(trace);
+    else
+        crossings.count = 0;
+}
+
+bool Translator::may_lead(std::uint64_t address) const {
+    auto const found = crossings_.find(address);
+    return found == crossings_.end() || found->second.count < kMostCrossings;
+}
+
 void Translator::forget_all() {
     used_ = thunk_bytes_;
     full_ = false;
     links_.clear();
     sites_.clear();
     users_.clear();
+    crossings_.clear();
     wanted_link_ = nullptr;
     ++counters_.flushes;
     JitRuntime::state(cpu_).forget_all();

@@ -73,6 +73,9 @@ class Translator final : public CodeTier {
     void view_unmapped(CodeView view) override;
     [[nodiscard]] bool is_full() const override { return full_; }
 
+    /// May the instruction at this guest-physical address lead a group of accesses?
+    [[nodiscard]] bool may_lead(std::uint64_t address) const;
+
     /// Tells of thunks at once, and of blocks from now on. The listener outlives the last run.
     void add_listener(CodeListener& listener);
 
@@ -91,6 +94,16 @@ class Translator final : public CodeTier {
     void tell_block(jit::BlockCode const& made, CodeView view, jit::BlockMarks const& marks);
     void make_link(jit::Link& link, Trace const& target);
     void forget_code(Trace& trace);
+    /// The group of accesses that the instruction leads lies in two pages this time. When that happens often, its code is
+    /// forgotten, and made again without that group.
+    void note_crossing(Trace& trace, Op const& op);
+
+    struct Crossings {
+        std::uint32_t count;
+        std::uint64_t since;  // instructions executed before the first of them
+    };
+    // A crossing costs some hundred nanoseconds, as much as this many instructions.
+    static constexpr std::uint32_t kMostCrossings = 64, kRareCrossing = 4000;
 
     Cpu& cpu_;
     std::uint8_t* arena_;
@@ -104,6 +117,7 @@ class Translator final : public CodeTier {
     std::deque<jit::Link> links_;
     std::deque<jit::HandlerSite> sites_;
     std::unordered_map<Trace const*, std::vector<Trace*>> users_;  // of a trace: those whose code it is part of
+    std::unordered_map<std::uint64_t, Crossings> crossings_;  // by guest-physical address of the instruction
     std::vector<std::uint64_t> handler_calls_;  // by mnemonic
     jit::Link* wanted_link_{nullptr};
     std::uint64_t wanted_rip_{0};
