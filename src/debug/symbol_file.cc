@@ -46,7 +46,8 @@ class FrameTable {
     FrameTable() {
         // Alignments 1 and -8; the return address is register 16, at CFA - 8.
         in_block_ = begin(~std::uint32_t{0});
-        table_.add_bytes({1, 0, 1, 0x78, 16, kDefineCfa, kRsp, kHostFrameBytes, kOffset | 16, 1});
+        static_assert(kHostFrameBytes >= 0x80 && kHostFrameBytes < 0x4000, "its LEB128 has two bytes");
+        table_.add_bytes({1, 0, 1, 0x78, 16, kDefineCfa, kRsp, kHostFrameBytes % 0x80 | 0x80, kHostFrameBytes / 0x80, kOffset | 16, 1});
         // RBX, RBP, R12 to R15, as `enter` pushed them.
         table_.add_bytes(
             {kOffset | 3, 2, kOffset | 6, 3, kOffset | 12, 4, kOffset | 13, 5, kOffset | 14, 6, kOffset | 15, 7});

@@ -42,7 +42,16 @@ bool Emitter::decode_all() {
     }
     std::uint64_t const page = request_.trace.address & ~kPageMask;
     group_accesses(instructions_, [&](Instruction const& at) { return request_.code.may_lead(page + at.offset); });
+    is_loop_ = count != 0 && ends_at_its_beginning();
     return count != 0;
+}
+
+bool Emitter::ends_at_its_beginning() const {
+    Instruction const& last = instructions_.back();
+    bool const branches = last.effects.treatment == Treatment::jcc || last.effects.treatment == Treatment::jmp;
+    bool const is_direct = branches && last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    bool const falls_there = last.effects.treatment == Treatment::jcc && last.offset + last.decoded.length == page_offset_;
+    return is_direct && (falls_there || branch_target(last) == page_offset_);
 }
 
 bool Emitter::decode(Trace& trace) {

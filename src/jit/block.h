@@ -23,6 +23,7 @@ struct Thunks {
     std::uint8_t const* keep_carry;    ///< DeferredFlags::base_carry = the guest's CF
     std::uint8_t const*
         load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
+    std::uint8_t const* weigh_guess;  ///< R10 = Guess: keeps R11, R9 and the guest's registers
     std::uint8_t const* load_ymm;    ///< the same with bits 255:128
     std::uint8_t const* exit_rip;    ///< R9 = rip
     std::uint8_t const* exit_dispatch;  ///< R9 = rip: to the dispatcher, although code for it may be there
@@ -56,6 +57,7 @@ struct BlockRequest {
     Thunks const& thunks;
     std::deque<Link>& links;         ///< new ones are appended; addresses stay
     std::deque<HandlerSite>& sites;  ///< likewise
+    std::deque<Guess>& guesses;      ///< likewise
     std::uint64_t* handler_calls;    ///< by mnemonic (ZydisMnemonic)
     BlockMarks* marks{nullptr};      ///< filled in, for tests
 };

@@ -32,6 +32,8 @@ std::vector<Sample> const& samples() {
         {"flags that nobody sees", kUser, {0x01, 0xd8, 0x29, 0xc8, 0x21, 0xd0, 0x89, 0xc6}},
         {"registers in memory", kUser, {0x4d, 0x01, 0xc1, 0x49, 0x89, 0xf2, 0x41, 0x31, 0xfb}},
         {"load and store", kUser, {0x48, 0x8b, 0x47, 0x08, 0x48, 0x01, 0xd8, 0x48, 0x89, 0x04, 0xcf}},
+        {"accesses of one object", kUser, {0x8b, 0x43, 0x08, 0x03, 0x43, 0x10, 0x89, 0x43, 0x18, 0x48, 0x89, 0x4b, 0x20}},
+        {"an array in a loop", kUser, {0x03, 0x04, 0x8e, 0xff, 0xc9, 0x75, 0xf9}},
         {"read, modify, write", kUser, {0x48, 0x83, 0x07, 0x01, 0x0f, 0x92, 0xc0}},
         {"compare and branch", kUser, {0x3b, 0x46, 0x10, 0x7e, 0x05}},
         {"stack", kUser, {0x53, 0xff, 0x75, 0x08, 0x5b, 0xc9, 0xc3}},
@@ -139,10 +141,11 @@ std::string sizes_of(Sample const& sample) {
     Thunks thunks{};
     for (auto* const thunk : {&thunks.slow_read, &thunks.slow_write, &thunks.call_handler, &thunks.last_handler,
                               &thunks.materialize, &thunks.keep_carry, &thunks.load_xmm, &thunks.load_ymm,
-                              &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone})
+                              &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone, &thunks.weigh_guess})
         *thunk = arena.data();
     std::deque<Link> links;
     std::deque<HandlerSite> sites;
+    std::deque<Guess> guesses;
     std::vector<std::uint64_t> calls(ZYDIS_MNEMONIC_MAX_VALUE + 1);
     BlockMarks marks{};
     Offsets const where = offsets();
@@ -153,6 +156,7 @@ std::string sizes_of(Sample const& sample) {
                                        .thunks = thunks,
                                        .links = links,
                                        .sites = sites,
+                                       .guesses = guesses,
                                        .handler_calls = calls.data(),
                                        .marks = &marks},
                                       arena.data() + kRoom, kRoom);

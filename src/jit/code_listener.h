@@ -26,8 +26,8 @@ struct Thunk {
 };
 
 /// The frame of translated code on the host's stack, which `enter` makes and nothing changes: the return address, RBX,
-/// RBP, R12 to R15, and the pins.
-inline constexpr std::uint8_t kHostFrameBytes = 56 + 8 * jit::kPins;
+/// RBP, R12 to R15, the pins and the guesses.
+inline constexpr std::uint32_t kHostFrameBytes = 56 + 8 * (jit::kPins + jit::kGuesses);
 
 /// A block that has just been made. Its traces and host code stay until the block is forgotten or all are flushed; the rest
 /// is lent for the call.

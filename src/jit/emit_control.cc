@@ -73,6 +73,7 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
 }
 
 std::uint8_t const* Emitter::emit_stubs() {
+    for (GuessStub const& stub : guess_stubs_) emit_guess_stub(stub);
     for (AccessStub& stub : access_stubs_) {
         land(stub.slow);
         if (stub.pending) write_down(*stub.pending);

@@ -90,10 +90,36 @@ Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment
     }
     cmp(r11, static_cast<std::uint32_t>(kPageBytes - bytes));
     slow.page = jump_ahead_if(Condition::nbe);
-    mov(r11, qword[r15 + r10 + (table + 8)]);
+    is_loop_ ? guess_addend(table + 8) : mov(r11, qword[r15 + r10 + (table + 8)]);
     host_flags_ = HostFlags::stale;
     pin_in_r11_.reset();
     return slow;
+}
+
+/// R11 = the addend that was right the last time, so that the access need not wait for the TLB; the comparison with it does.
+void Emitter::guess_addend(std::int32_t addend) {
+    Guess& guess = request_.guesses.emplace_back();
+    guess.begin = here();
+    guess.addend = addend;
+    guess.loop_instructions = static_cast<std::uint32_t>(instructions_.size());
+    GuessStub& stub = guess_stubs_.emplace_back();
+    stub.guess = &guess;
+    stub.place = static_cast<std::int32_t>(8 * (kPins + next_guess_++ % kGuesses));
+    mov(r11, qword[rsp + stub.place]);
+    cmp(r11, qword[r15 + r10 + addend]);
+    stub.from = jump_ahead_if(Condition::nz);
+    guess.bytes = static_cast<std::uint8_t>(getCurr() - guess.begin);
+}
+
+void Emitter::emit_guess_stub(GuessStub const& stub) {
+    land(stub.from);
+    mov(r11, qword[r15 + r10 + stub.guess->addend]);
+    mov(qword[rsp + stub.place], r11);
+    mov(r10, reinterpret_cast<std::uint64_t>(stub.guess));
+    dec(dword[r10 + static_cast<int>(offsetof(Guess, wrong_left))]);
+    jnz(static_cast<void const*>(stub.guess->begin + stub.guess->bytes));
+    call(request_.thunks.weigh_guess);
+    jmp(static_cast<void const*>(stub.guess->begin + stub.guess->bytes), T_NEAR);
 }
 
 void Emitter::load_value(unsigned bits, Xbyak::RegExp const& from) {

@@ -59,7 +59,8 @@ class Emitter : public Xbyak::CodeGenerator {
           request_{request},
           o_{request.offsets},
           view_{static_cast<unsigned>(request.view)},
-          page_offset_{static_cast<std::uint32_t>(request.trace.address & kPageMask)} {}
+          page_offset_{static_cast<std::uint32_t>(request.trace.address & kPageMask)},
+          next_guess_{static_cast<unsigned>(request.guesses.size())} {}
     BlockCode make();
 
   private:
@@ -93,6 +94,11 @@ class Emitter : public Xbyak::CodeGenerator {
         std::uint8_t const* back;
         Instruction const* at;
     };
+    struct GuessStub {
+        Jump from;
+        Guess const* guess;
+        std::int32_t place;  // on the host's stack
+    };
     struct LinkStub {
         Jump from;
         Link* link;
@@ -122,6 +128,7 @@ class Emitter : public Xbyak::CodeGenerator {
 
     // --- the block (block.cc) -------------------------------------------------------------------------------------
     bool decode_all();
+    [[nodiscard]] bool ends_at_its_beginning() const;
     /// Appends the instructions of a trace. False: its code cannot be read.
     bool decode(Trace& trace);
     void decode(Instruction& at, std::span<std::uint8_t const> code);
@@ -169,6 +176,8 @@ class Emitter : public Xbyak::CodeGenerator {
     /// R9 = linear address of the access, or of the lowest byte of the group that it leads: looks that up.
     Xbyak::RegExp find(Instruction const& at, Access const& access, std::uint32_t bytes, bool write, bool alignment = false);
     Xbyak::RegExp pinned(Access const& access);
+    void guess_addend(std::int32_t addend);
+    void emit_guess_stub(GuessStub const& stub);
     Misses look_up(std::uint32_t bytes, bool write, bool alignment);
     Xbyak::Address pin(std::uint8_t number) { return qword[rsp + 8 * number]; }
 
@@ -288,6 +297,8 @@ class Emitter : public Xbyak::CodeGenerator {
     std::vector<Instruction> instructions_;
     std::size_t index_{0};
     bool ended_{false};
+    bool is_loop_{false};  // it ends at its own beginning
+    unsigned next_guess_;
     bool needs_xmm_{false};
     bool needs_ymm_{false};
     std::optional<Pending> pending_;
@@ -297,6 +308,7 @@ class Emitter : public Xbyak::CodeGenerator {
     std::optional<std::uint8_t> pin_in_r11_;
     std::int32_t stack_moved_{0};  // what R8 is behind
     std::vector<AccessStub> access_stubs_;
+    std::vector<GuessStub> guess_stubs_;
     std::vector<HandlerStub> handler_stubs_;
     std::vector<SideExit> side_exits_;
     std::vector<MissStub> miss_stubs_;

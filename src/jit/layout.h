@@ -45,9 +45,24 @@ struct Offsets {
     std::int32_t jumps[2];
 };
 
-/// What translated code keeps on the host's stack, from RSP on: 8 bytes for each pin (jit/access_groups.h). An odd number
-/// keeps the stack aligned behind the six registers that `enter` saves.
+/// What translated code keeps on the host's stack, from RSP on: 8 bytes for each pin (jit/access_groups.h).
 inline constexpr std::uint8_t kPins = 7;
+
+/// Behind the pins: addends of pages that accesses in loops found the last time.
+inline constexpr std::uint8_t kGuesses = 24;
+static_assert((kPins + kGuesses) % 2 == 1, "the stack is aligned behind the six registers that enter saves");
+
+/// An access in a loop that takes an addend for granted while the TLB is asked.
+struct Guess {
+    static constexpr std::uint32_t kWrong = 64;
+
+    std::uint32_t wrong_left{kWrong};  ///< before it is looked at whether the guess is worth it
+    std::uint32_t loop_instructions{0};
+    std::uint64_t since{0};            ///< instructions the processor had executed when `wrong_left` was kWrong
+    std::uint8_t* begin{nullptr};      ///< the code that guesses and compares
+    std::uint8_t bytes{0};
+    std::int32_t addend{0};            ///< in the table, seen from R15 + R10
+};
 
 /// What a piece of code that the TLB did not serve tells of its access, in R11.
 struct MissedAccess {

@@ -96,12 +96,18 @@ class JitRuntime {
         begin(cpu, op);
         bool const misaligned = access.aligned && (address & (access.bytes - 1U)) != 0;
         bool const crossing = (address & kPageMask) > kPageBytes - access.bytes;
+        if (!crossing && access.group_bytes != 0 && (lowest & kPageMask) > kPageBytes - access.group_bytes) {
+            translator(cpu).note_crossing(*trace_of(op), *op, executed(cpu));
+            cpu.leave_reason_ = Leave::next;
+            (void)cpu.leave(op);
+            return {0, 0};
+        }
         // The present view may be the one with AC, whose tables translated code does not look at.
         // A non-canonical address is #GP or #SS by the operand's segment, which the interpreter knows.
         // Watchpoints are the interpreter's.
         if (!misaligned && !crossing && !cpu.has_watchpoints_ && Cpu::is_canonical(address)) {
             if (auto const target = cpu.translate(address, kind, access.bytes, false)) {
-                if (target->host != nullptr && may_follow(cpu, lowest, op, access, kind))
+                if (target->host != nullptr && may_follow(cpu, address, access, kind))
                     return {reinterpret_cast<std::uint64_t>(target->host) - address, 1};
                 cpu.ask_to_run_alone();
             }
@@ -113,15 +119,10 @@ class JitRuntime {
     }
     /// May those that follow the access take it for theirs? They are in its page, and the TLB holds that. It does not hold
     /// pages that somebody watches or that have code.
-    static bool may_follow(Cpu& cpu, std::uint64_t lowest, Op const* op, jit::MissedAccess const& access, AccessKind kind) {
-        if (access.group_bytes == 0) return true;
-        if ((lowest & kPageMask) > kPageBytes - access.group_bytes) {
-            translator(cpu).note_crossing(*trace_of(op), *op);
-            return false;
-        }
+    static bool may_follow(Cpu& cpu, std::uint64_t address, jit::MissedAccess const& access, AccessKind kind) {
         TlbSet& set = cpu.set_for(false);
-        TlbEntry const& entry = kind == AccessKind::write ? set.write.slot(lowest) : set.read.slot(lowest);
-        return entry.tag == (lowest & ~kPageMask);
+        TlbEntry const& entry = kind == AccessKind::write ? set.write.slot(address) : set.read.slot(address);
+        return access.group_bytes == 0 || entry.tag == (address & ~kPageMask);
     }
     static Resolved resolve_read(Cpu* cpu, std::uint64_t lowest, Op const* op, std::uint64_t what) {
         return resolve(cpu, lowest, op, what, AccessKind::read);
@@ -165,6 +166,23 @@ class JitRuntime {
     static void keep_carry(Cpu* cpu) {
         cpu->deferred_flags_.resolve(cpu->flags);
         cpu->deferred_flags_.base_carry = cpu->flags.carry() ? 1 : 0;
+    }
+    /// A guess has been wrong kWrong times: when that is more than one time in eight, its code asks the TLB from now on.
+    static void weigh_guess(Cpu* cpu, jit::Guess* guess) {
+        std::uint64_t const now = executed(*cpu);
+        bool const is_bad = now - guess->since < std::uint64_t{8} * jit::Guess::kWrong * guess->loop_instructions;
+        if (is_bad) give_up_guess(*guess);
+        translator(*cpu).counters_.guesses_given_up += is_bad ? 1 : 0;
+        guess->wrong_left = jit::Guess::kWrong;
+        guess->since = now;
+    }
+    static std::uint64_t executed(Cpu const& cpu) { return cpu.instructions_before_run_ + cpu.quota_ - cpu.remaining_; }
+    static void give_up_guess(jit::Guess const& guess) {
+        Xbyak::CodeGenerator code{guess.bytes, guess.begin};
+        code.mov(Xbyak::util::r11, Xbyak::util::qword[Xbyak::util::r15 + Xbyak::util::r10 + guess.addend]);
+        code.nop(guess.bytes - code.getSize());
+        code.ready();
+        check(Xbyak::GetError() == 0, "what asks the TLB is shorter than what guesses");
     }
     /// May the guest's XMM registers be used by host instructions now? If not, the block's first instruction is left.
     static std::uint64_t may_load_xmm(Cpu* cpu, Op const* op) { return may_load(cpu, op, cpu->simd_ok()); }
@@ -255,6 +273,10 @@ class JitRuntime {
         unsigned const view = trace.code_view;
         if (view == 0 || cpu.supervisor_tlb_.execute.holds_global(cpu.rip_)) state.remember(view, cpu.rip_, trace.code);
         state.page_address = cpu.rip_ & ~kPageMask;
+    }
+    static void forget_code_at(Cpu& cpu, std::uint64_t address) {
+        Trace* const trace = cpu.traces_.find(address, CodeMode::bits64);
+        if (trace != nullptr && trace->code != nullptr) translator(cpu).forget_code(*trace);
     }
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
     static std::uint64_t rip(Cpu const& cpu) { return cpu.rip_; }
@@ -380,7 +402,9 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         load(kCallerSaved);
         ret();
         L(failed);
-        leave_from_call(leave, true);
+        add(Xbyak::util::rsp, 8);
+        mov(Xbyak::util::rdi, state_);
+        go_on(leave, &JitRuntime::after_handler, Registers::caller_saved);
         return start;
     }
     /// R10 = HandlerSite.
@@ -432,13 +456,16 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         ret();
         return start;
     }
-    Code make_keep_carry() {
+    /// Calls a function and changes no register. R10 = its second argument, if it has one.
+    template <typename... Arguments>
+    Code make_quiet_call(void (*function)(Cpu*, Arguments...)) {
         Code const start = here();
         save(kCallerSaved);
         save_xmm_if_loaded();
         push(Xbyak::util::r9), push(Xbyak::util::r10), push(Xbyak::util::r11);
         mov(Xbyak::util::rdi, state_);
-        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::keep_carry));
+        mov(Xbyak::util::rsi, Xbyak::util::r10);
+        mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
         call(Xbyak::util::rax);
         load_xmm_if_loaded();
         pop(Xbyak::util::r11), pop(Xbyak::util::r10), pop(Xbyak::util::r9);
@@ -543,7 +570,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         jmp(leave);
     }
 
-    static constexpr std::uint32_t kFrameBytes = 8 * jit::kPins;
+    static constexpr std::uint32_t kFrameBytes = 8 * (jit::kPins + jit::kGuesses);
     static inline std::array<Xbyak::Reg64, 6> const kHostSaved{Xbyak::util::rbx, Xbyak::util::rbp, Xbyak::util::r12,
                                                                Xbyak::util::r13, Xbyak::util::r14, Xbyak::util::r15};
     jit::Offsets const& o_;
@@ -614,10 +641,11 @@ void Translator::make_thunks() {
     thunks_.last_handler = named("last_handler", maker.make_last(&JitRuntime::run_last, leave));
     thunks_.exit_alone = named("exit_alone", maker.make_last(&JitRuntime::exit_alone, leave));
     jit::FlagThunks const slow{named("resolve_flags", maker.make_materialize(), kCalledWithRegisters),
-                               named("resolve_carry", maker.make_keep_carry(), kCalledWithRegisters)};
+                               named("resolve_carry", maker.make_quiet_call(&JitRuntime::keep_carry), kCalledWithRegisters)};
     jit::FlagThunks const fast = make_flag_thunks(maker, offsets_, slow, JitRuntime::state(cpu_).notes);
     thunks_.materialize = fast.materialize;
     thunks_.keep_carry = named("flags", fast.keep_carry);
+    thunks_.weigh_guess = named("weigh_guess", maker.make_quiet_call(&JitRuntime::weigh_guess), kCalledWithRegisters);
     thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave), kCalled);
     thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave), kCalled);
     maker.ready();
@@ -641,6 +669,7 @@ bool Translator::translate(Trace& trace, CodeView view) {
                                                  .thunks = thunks_,
                                                  .links = links_,
                                                  .sites = sites_,
+                                                 .guesses = guesses_,
                                                  .handler_calls = handler_calls_.data(),
                                                  .marks = listeners_.empty() ? nullptr : &marks},
                                                 arena_ + used_, kMostBlockBytes);
@@ -752,20 +781,14 @@ void Translator::forget_code(Trace& trace) {
     for (CodeListener* const listener : listeners_) listener->forgot_block(entry, trace.address, forward);
 }
 
-void Translator::note_crossing(Trace& trace, Op const& op) {
-    Crossings& crossings = crossings_[trace.address + op.offset];
-    if (crossings.count == 0) crossings.since = counters_.instructions;
-    if (++crossings.count < kMostCrossings) return;
-    bool const is_often = counters_.instructions - crossings.since < std::uint64_t{kMostCrossings} * kRareCrossing;
-    if (is_often)
-        forget(trace);
-    else
-        crossings.count = 0;
-}
-
-bool Translator::may_lead(std::uint64_t address) const {
-    auto const found = crossings_.find(address);
-    return found == crossings_.end() || found->second.count < kMostCrossings;
+void Translator::note_crossing(Trace& trace, Op const& op, std::uint64_t executed) {
+    auto const [at, is_first] = crossings_.try_emplace(trace.address + op.offset, Crossings{0, executed});
+    Crossings& crossings = at->second;
+    ++counters_.split_groups;
+    if (is_first) JitRuntime::forget_code_at(cpu_, at->first);
+    if (++crossings.count % kMostCrossings != 0) return;
+    if (executed - crossings.since < std::uint64_t{kMostCrossings} * kRareCrossing) forget(trace);
+    crossings.since = executed;
 }
 
 void Translator::forget_all() {
@@ -773,6 +796,7 @@ void Translator::forget_all() {
     full_ = false;
     links_.clear();
     sites_.clear();
+    guesses_.clear();
     users_.clear();
     crossings_.clear();
     wanted_link_ = nullptr;

@@ -49,6 +49,8 @@ struct TranslatorCounters {
     std::uint64_t entries{0};        ///< from the dispatcher
     std::uint64_t instructions{0};   ///< executed between an entry and the exit that follows
     std::uint64_t slow_accesses{0};  ///< that found nothing in the TLB
+    std::uint64_t split_groups{0};   ///< those of them whose group lies in two pages
+    std::uint64_t guesses_given_up{0};  ///< accesses in loops whose page changes too often to be guessed
     std::uint64_t flushes{0};
     std::array<std::uint64_t, kTranslatorExits> exits{};  ///< by TranslatorExit
 };
@@ -74,7 +76,7 @@ class Translator final : public CodeTier {
     [[nodiscard]] bool is_full() const override { return full_; }
 
     /// May the instruction at this guest-physical address lead a group of accesses?
-    [[nodiscard]] bool may_lead(std::uint64_t address) const;
+    [[nodiscard]] bool may_lead(std::uint64_t address) const { return !crossings_.contains(address); }
 
     /// Tells of thunks at once, and of blocks from now on. The listener outlives the last run.
     void add_listener(CodeListener& listener);
@@ -94,16 +96,16 @@ class Translator final : public CodeTier {
     void tell_block(jit::BlockCode const& made, CodeView view, jit::BlockMarks const& marks);
     void make_link(jit::Link& link, Trace const& target);
     void forget_code(Trace& trace);
-    /// The group of accesses that the instruction leads lies in two pages this time. When that happens often, its code is
-    /// forgotten, and made again without that group.
-    void note_crossing(Trace& trace, Op const& op);
+    /// The group of accesses that the instruction leads lies in two pages this time, and other code has to go on with it, in
+    /// which it leads none. When that happens often, the code that it is in now is made again as well.
+    void note_crossing(Trace& trace, Op const& op, std::uint64_t executed);
 
     struct Crossings {
         std::uint32_t count;
-        std::uint64_t since;  // instructions executed before the first of them
+        std::uint64_t since;  // instructions that had been executed kMostCrossings ago
     };
-    // A crossing costs some hundred nanoseconds, as much as this many instructions.
-    static constexpr std::uint32_t kMostCrossings = 64, kRareCrossing = 4000;
+    // A crossing costs some 40 ns.
+    static constexpr std::uint32_t kMostCrossings = 64, kRareCrossing = 1000;
 
     Cpu& cpu_;
     std::uint8_t* arena_;
@@ -116,6 +118,7 @@ class Translator final : public CodeTier {
     void (*enter_code_)(Cpu*, void*){nullptr};
     std::deque<jit::Link> links_;
     std::deque<jit::HandlerSite> sites_;
+    std::deque<jit::Guess> guesses_;
     std::unordered_map<Trace const*, std::vector<Trace*>> users_;  // of a trace: those whose code it is part of
     std::unordered_map<std::uint64_t, Crossings> crossings_;  // by guest-physical address of the instruction
     std::vector<std::uint64_t> handler_calls_;  // by mnemonic

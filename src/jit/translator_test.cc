@@ -190,6 +190,23 @@ INSTANTIATE_TEST_SUITE_P(
         Form{"push rsp; push rsp; push rdi", {0x54, 0x54, 0x57}}, Form{"pop r9; pop rsi; pop rsi", {0x41, 0x59, 0x5e, 0x5e}},
         Form{"cmp rsi, rdx; pop rdx; pop r10; pop rsi", {0x48, 0x39, 0xd6, 0x5a, 0x41, 0x5a, 0x5e}},
         Form{"add rsp, 16; ret", {0x48, 0x83, 0xc4, 16, 0xc3}}, Form{"sub rsp, 16; pop rsi; ret 8", {0x48, 0x83, 0xec, 16, 0x5e, 0xc2, 8, 0}},
+        Form{"mov rsi, [rbx]; add [rbx+8], rdx; mov r9, [rbx+8]", {0x48, 0x8b, 0x33, 0x48, 0x01, 0x53, 8, 0x4c, 0x8b, 0x4b, 8}},
+        Form{"mov rsi, [rbx+7f8h]; mov rdx, [rbx+800h]", {0x48, 0x8b, 0xb3, 0xf8, 7, 0, 0, 0x48, 0x8b, 0x93, 0, 8, 0, 0}},
+        Form{"mov [rbx+7f0h], rsi; mov [rbx+7fch], rdx", {0x48, 0x89, 0xb3, 0xf0, 7, 0, 0, 0x48, 0x89, 0x93, 0xfc, 7, 0, 0}},
+        Form{"mov rsi, [rbx]; sub rbx, 8; lea r13, [rbx+16]; mov [r13], rdx; mov rdx, [rbx+16]",
+             {0x48, 0x8b, 0x33, 0x48, 0x83, 0xeb, 8, 0x4c, 0x8d, 0x6b, 16, 0x49, 0x89, 0x55, 0, 0x48, 0x8b, 0x53, 16}},
+        Form{"mov r10, [rbx]; cmp rsi, rdx; mov rsi, [rbx+4]; add rdx, [rbx+8]",
+             {0x4c, 0x8b, 0x13, 0x48, 0x39, 0xd6, 0x48, 0x8b, 0x73, 4, 0x48, 0x03, 0x53, 8}},
+        Form{"mov rsi, [rbx]; cmp r10, [rbx+2]; xchg [rbx+1], dh; sbb [rbx+4], r9d",
+             {0x48, 0x8b, 0x33, 0x4c, 0x3b, 0x53, 2, 0x86, 0x73, 1, 0x44, 0x19, 0x4b, 4}},
+        Form{"push rbp; mov rbp, rsp; push rsi; mov rdx, [rbp-8]; leave", {0x55, 0x48, 0x89, 0xe5, 0x56, 0x48, 0x8b, 0x55, 0xf8, 0xc9}},
+        Form{"push rbx; push [rsp]; sub rsp, 8; pop rsi", {0x53, 0xff, 0x34, 0x24, 0x48, 0x83, 0xec, 8, 0x5e}},
+        Form{"mov rsi, [rbx+rbp]; mov rdx, [rbx+rbp+8]; mov [rbx+rbp*1+4], r9d",
+             {0x48, 0x8b, 0x34, 0x2b, 0x48, 0x8b, 0x54, 0x2b, 8, 0x44, 0x89, 0x4c, 0x2b, 4}},
+        Form{"mov rsi, [rip+64]; mov edx, [rip+128]; movzx r9d, byte [rip+9]",
+             {0x48, 0x8b, 0x35, 64, 0, 0, 0, 0x8b, 0x15, 0x80, 0, 0, 0, 0x44, 0x0f, 0xb6, 0x0d, 9, 0, 0, 0}},
+        Form{"movups xmm1, [rbx]; paddq xmm1, xmm2; movups [rbx+8], xmm1; movsd [rbx+20], xmm1",
+             {0x0f, 0x10, 0x0b, 0x66, 0x0f, 0xd4, 0xca, 0x0f, 0x11, 0x4b, 8, 0xf2, 0x0f, 0x11, 0x4b, 20}},
         Form{"mov r9d, esi", {0x41, 0x89, 0xf1}}, Form{"mov r9w, si", {0x66, 0x41, 0x89, 0xf1}},
         Form{"xor esi, r9d", {0x44, 0x31, 0xce}}, Form{"sub rsi, r9", {0x4c, 0x29, 0xce}}, Form{"adc si, r9w", {0x66, 0x44, 0x11, 0xce}},
         Form{"movsx rsi, r9b", {0x49, 0x0f, 0xbe, 0xf1}}, Form{"imul rsi, r9", {0x49, 0x0f, 0xaf, 0xf1}},
@@ -219,6 +236,50 @@ TEST(Translator, ClaimS34LeavesForTheInterpreterAndComesBack) {
     EXPECT_EQ(counters.instructions, machine.cpu().instructions() - 10) << "all others ran in translated code";
     EXPECT_EQ(machine.get<std::uint64_t>(0x8ffd), machine.after().gpr[rax]);
     EXPECT_EQ(machine.after().gpr[rax], 70u);
+}
+
+// A loop whose accesses find another page at each turn, mapped to frames in no order.
+TEST(Translator, GivesGuessesUpThatAreWrong) {
+    constexpr std::uint64_t kTables = 0x2000, kUsed = 8;  // frames 8 to 15
+    // loop: mov rdx, rcx; and edx, 7; shl edx, 12; add [rdx+20000h], rcx; add rax, [rdx+20000h]; dec ecx; jnz loop
+    std::vector<std::uint8_t> const code{0x48, 0x89, 0xca, 0x83, 0xe2, 7,    0xc1, 0xe2, 12,   0x48, 0x01, 0x8a, 0,    0,
+                                         2,    0,    0x48, 0x03, 0x82, 0,    0,    2,    0,    0xff, 0xc9, 0x75, 0xe5};
+    auto const run = [&](TestMachine& machine) {
+        for (std::uint64_t level = 0; level < 3; ++level) machine.put(kTables + level * 0x1000, kTables + (level + 1) * 0x1000 + 3);
+        machine.put(kTables + 0x3000 + 8, std::uint64_t{TestMachine::kCode | 3});
+        for (std::uint64_t i = 0; i < kUsed; ++i) machine.put(kTables + 0x3000 + 8 * (0x20 + i), (TestMachine::kData + (i * 3 & 7) * 0x1000) | 3);
+        CpuState state = TestMachine::ready();
+        state.cr3 = kTables, state.cr4 |= cr4::kPhysicalAddressExtension, state.cr0 |= cr0::kPaging;
+        state.gpr[rcx] = 500;
+        machine.put_code(state, code);
+        static_cast<void>(machine.cpu().run(100'000));
+    };
+    Translated const with = Translated::create();
+    auto const interpreted = TestMachine::create();
+    run(*with.machine), run(*interpreted);
+    EXPECT_EQ(with.machine->cpu().state(), interpreted->cpu().state());
+    EXPECT_EQ(with.machine->cpu().instructions(), 500u * 7);
+    for (std::uint64_t page = 0; page < kUsed; ++page)
+        EXPECT_EQ(with.machine->get<std::uint64_t>(TestMachine::kData + page * 0x1000), interpreted->get<std::uint64_t>(TestMachine::kData + page * 0x1000));
+    EXPECT_EQ(with.translator->counters().guesses_given_up, 2u) << "of the store and of the load";
+}
+
+// A group of accesses in two pages is left to code that looks at each of them, and that is where it stays.
+TEST(Translator, GroupsInTwoPagesAreTakenApart) {
+    Translated const with = Translated::create();
+    TestMachine& machine = *with.machine;
+    // loop: inc eax; mov rsi, [rbx]; mov rdx, [rbx+8]; dec ecx; jnz loop
+    std::vector<std::uint8_t> const code{0xff, 0xc0, 0x48, 0x8b, 0x33, 0x48, 0x8b, 0x53, 8, 0xff, 0xc9, 0x75, 0xf3};
+    CpuState state = TestMachine::ready();
+    state.gpr[rbx] = TestMachine::kData + 0xff8, state.gpr[rcx] = 1000;
+    machine.put(TestMachine::kData + 0xff8, std::uint64_t{11}), machine.put(TestMachine::kData + 0x1000, std::uint64_t{22});
+    machine.put_code(state, code);
+    static_cast<void>(machine.cpu().run(100'000));
+    EXPECT_EQ(machine.cpu().state().gpr[rsi], 11u);
+    EXPECT_EQ(machine.cpu().state().gpr[rdx], 22u);
+    EXPECT_EQ(machine.cpu().instructions(), 5000u);
+    EXPECT_EQ(with.translator->counters().split_groups, 64u);
+    EXPECT_EQ(with.translator->counters().exits[static_cast<std::size_t>(TranslatorExit::alone)], 0u);
 }
 
 TEST(Translator, CountsWhatIsNotFast) {

@@ -667,6 +667,8 @@ void Rack::Parts::add_translators(Machine const& machine, HostReport& out) const
                   .chained = counters.chained,
                   .entries = counters.entries,
                   .slow_accesses = counters.slow_accesses,
+                  .split_groups = counters.split_groups,
+                  .guesses_given_up = counters.guesses_given_up,
                   .page_walks = engine.cpu().counters().tlb_misses,
                   .flushes = counters.flushes,
                   .longest_flush_ns = static_cast<std::uint64_t>(engine.cpu().traces().longest_flush().count())};

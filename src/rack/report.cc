@@ -399,6 +399,8 @@ Json translator_json(TranslatorReport const& cpu) {
             {"entries", cpu.entries},
             {"exits", counts_json(cpu.exits)},
             {"slow_accesses", cpu.slow_accesses},
+            {"split_groups", cpu.split_groups},
+            {"guesses_given_up", cpu.guesses_given_up},
             {"page_walks", cpu.page_walks},
             {"handler_calls", cpu.handler_calls},
             {"handlers", counts_json(cpu.handlers)},

@@ -120,6 +120,8 @@ struct TranslatorReport {
     std::uint64_t chained{0};            ///< of these, jumps that lead straight to translated code
     std::uint64_t entries{0};            ///< from the dispatcher
     std::uint64_t slow_accesses{0};      ///< accesses of translated code that missed the TLB
+    std::uint64_t split_groups{0};       ///< those whose group of accesses lies in two pages
+    std::uint64_t guesses_given_up{0};   ///< accesses in loops whose page is not guessed any more
     std::uint64_t page_walks{0};         ///< of the processor
     std::uint64_t flushes{0};
     std::uint64_t longest_flush_ns{0};

@@ -78,6 +78,8 @@ RackReport example() {
                                        .chained = 750,
                                        .entries = 77,
                                        .slow_accesses = 55,
+                                       .split_groups = 4,
+                                       .guesses_given_up = 2,
                                        .page_walks = 44,
                                        .flushes = 2,
                                        .longest_flush_ns = 1'500'000,
@@ -275,6 +277,8 @@ TEST(Report, ForPrograms) {
           "not_hot": 7
         },
         "slow_accesses": 55,
+        "split_groups": 4,
+        "guesses_given_up": 2,
         "page_walks": 44,
         "handler_calls": 20,
         "handlers": {
