@@ -42,16 +42,8 @@ bool Emitter::decode_all() {
     }
     std::uint64_t const page = request_.trace.address & ~kPageMask;
     group_accesses(instructions_, [&](Instruction const& at) { return request_.code.may_lead(page + at.offset); });
-    is_loop_ = count != 0 && ends_at_its_beginning();
+    if (count != 0) prepare_loop();
     return count != 0;
-}
-
-bool Emitter::ends_at_its_beginning() const {
-    Instruction const& last = instructions_.back();
-    bool const branches = last.effects.treatment == Treatment::jcc || last.effects.treatment == Treatment::jmp;
-    bool const is_direct = branches && last.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-    bool const falls_there = last.effects.treatment == Treatment::jcc && last.offset + last.decoded.length == page_offset_;
-    return is_direct && (falls_there || branch_target(last) == page_offset_);
 }
 
 bool Emitter::decode(Trace& trace) {
@@ -207,6 +199,7 @@ bool Emitter::call_handler(Instruction const& at) {
         HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic], at.rest});
     mov(r10, reinterpret_cast<std::uint64_t>(&site));
     pin_in_r11_.reset();
+    move_out();
     if (at.ends_trace || may_unmask(at.decoded.mnemonic)) {
         // The trace's own end follows it there, so that a jump handler and a plain one both work.
         jmp(request_.thunks.last_handler, T_NEAR);
@@ -214,6 +207,7 @@ bool Emitter::call_handler(Instruction const& at) {
     }
     site.pair[1].run = [](Cpu&, Op const* op) { return op; };
     call(request_.thunks.call_handler);
+    move_in();
     return true;
 }
 

@@ -20,8 +20,9 @@ void Emitter::emit_entry() {
     if (needs_xmm_) {
         cmp(state8(o_.xmm_loaded), needs_ymm_ ? VectorsLoaded::kYmm : VectorsLoaded::kXmm);
         jb(load_xmm_, T_NEAR);
+        L(vectors_loaded_);
     }
-    L(body_);
+    enter_loop();
 }
 
 void Emitter::check_second_page() {
@@ -77,14 +78,17 @@ std::uint8_t const* Emitter::emit_stubs() {
     for (AccessStub& stub : access_stubs_) {
         land(stub.slow);
         if (stub.pending) write_down(*stub.pending);
+        move_out();
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
         mov(r11, stub.what.packed());
         call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
+        move_in();
         jmp(static_cast<void const*>(stub.back), T_NEAR);
     }
     for (SideExit& exit : side_exits_) {
         land(exit.from);
         if (exit.pending) write_down(*exit.pending);
+        move_out();
         if (exit.rest != 0) add(state64(o_.remaining), exit.rest);
         exit_direct(exit.offset);
     }
@@ -116,7 +120,7 @@ std::uint8_t const* Emitter::emit_stubs() {
         if (page_offset_ != 0) add(r9, page_offset_);
         mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
         call(needs_ymm_ ? request_.thunks.load_ymm : request_.thunks.load_xmm);
-        jmp(body_, T_NEAR);
+        jmp(vectors_loaded_, T_NEAR);
     }
     if (request_.trace.second_page != Trace::kNoPage) {
         L(second_page_unknown_);
@@ -170,22 +174,13 @@ void Emitter::side_exit(Instruction const& at, Condition condition, std::int64_t
     exit.from = jump_ahead_if(condition);
 }
 
-/// Flags that the next round overwrites unseen are written down only if there is none.
-void Emitter::loop() {
-    if (is_visible_from(0)) flush_pending();
-    sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
-    jae(body_, T_NEAR);
-    if (pending_) write_down(*pending_);
-    jmp(no_quota_, T_NEAR);
-}
-
 bool Emitter::emit_indirect_target(Instruction const& at) {
     if (at.operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
         mov(r9, qword[find_operand(at, at.operands[0])]);
         return true;
     }
     auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
-    kHostOf[guest] == kInMemory ? mov(r9, state64(slot(guest))) : mov(r9, host(kHostOf[guest]));
+    host_of_[guest] == kInMemory ? mov(r9, state64(slot(guest))) : mov(r9, host(host_of_[guest]));
     return true;
 }
 

@@ -16,13 +16,13 @@ bool is_replaced(ZydisDecodedOperand const& operand, ZydisMnemonic mnemonic) {
 
 }  // namespace
 
-bool Emitter::names_memory_register(Instruction const& at) {
+bool Emitter::names_memory_register(Instruction const& at) const {
     for (unsigned i = 0; i < at.decoded.operand_count_visible; ++i) {
         if (at.operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
         ZydisRegister const whole =
             ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, at.operands[i].reg.value);
         if (ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 &&
-            kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))] >= 8)
+            host_of_[static_cast<std::size_t>(ZydisRegisterGetId(whole))] >= 8)
             return true;
     }
     return false;
@@ -50,18 +50,18 @@ ZydisRegister Emitter::register_of(std::uint8_t number, unsigned bits) {
 
 void Emitter::load_resident(Resident const& resident) {
     if (!resident.high) return mov(host(resident.scratch), state64(slot(resident.guest)));
-    mov(state64(o_.temporary), host(kHostOf[resident.guest]));
+    mov(state64(o_.temporary), host(host_of_[resident.guest]));
     movzx(Reg32{resident.scratch}, state8(o_.temporary + 1));
 }
 
 void Emitter::store_resident(Resident const& resident) {
     if (!resident.high) return mov(state64(slot(resident.guest)), host(resident.scratch));
-    mov(state64(o_.temporary), host(kHostOf[resident.guest]));
+    mov(state64(o_.temporary), host(host_of_[resident.guest]));
     mov(state8(o_.temporary + 1), Reg8{resident.scratch});
-    mov(host(kHostOf[resident.guest]), state64(o_.temporary));
+    mov(host(host_of_[resident.guest]), state64(o_.temporary));
 }
 
-bool Emitter::can_stay_in_memory(Instruction const& at, Resident const& resident, bool visible) {
+bool Emitter::can_stay_in_memory(Instruction const& at, Resident const& resident, bool visible) const {
     if (resident.written || at.decoded.operand_count_visible != 2 || uses_high_byte(at)) return false;
     if (at.operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER || at.operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return false;
     if (visible && two_inputs(at.effects.producer)) return false;  // the note needs its value
@@ -119,7 +119,7 @@ bool Emitter::emit_copy(Instruction const& at) {
         if (high && stays_high) continue;
         if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
         unsigned const guest = guest_of(reg);
-        std::uint8_t number = kHostOf[guest];
+        std::uint8_t number = host_of_[guest];
         if (number == kInMemory || high) {
             unsigned r = 0;
             while (r < resident_count && (residents[r].guest != guest || residents[r].high != high)) ++r;
@@ -211,7 +211,7 @@ bool Emitter::emit_copy(Instruction const& at) {
     if (at.effects.consumes && (visible || !only_keeps_carry)) need_flags_for(at);
     carry_in_host_ = covers(host_flags_, ZYDIS_MNEMONIC_INC);
     if (at.effects.produces == Produces::all) pending_.reset();
-    if (at.effects.produces != Produces::nothing) written_.reset();
+    if (at.effects.produces != Produces::nothing) written_.reset(), is_carry_kept_ = false;
     for (unsigned r = 0; r < resident_count; ++r)
         if (residents[r].read) load_resident(residents[r]);
     if (needs_value) load_value(at.operands[memory].size, place);

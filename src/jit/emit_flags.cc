@@ -1,6 +1,7 @@
 #include "jit/emitter.h"
 
 #include <optional>
+#include <utility>
 
 #include "cpu/condition.h"
 #include "cpu/lower.h"
@@ -127,7 +128,7 @@ bool Emitter::destroys_pending(Instruction const& at) const {
             continue;
         ZydisRegister const whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value);
         if (ZydisRegisterGetClass(whole) != ZYDIS_REGCLASS_GPR64) continue;
-        std::uint8_t const number = kHostOf[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
+        std::uint8_t const number = host_of_[static_cast<std::size_t>(ZydisRegisterGetId(whole))];
         auto const hit = [&](Place const& place) { return place.kind == Place::Kind::reg && place.reg == number; };
         if (number != kInMemory && (hit(pending_->a) || hit(pending_->b))) return true;
     }
@@ -135,6 +136,7 @@ bool Emitter::destroys_pending(Instruction const& at) const {
 }
 
 void Emitter::keep_carry() {
+    if (std::exchange(is_carry_kept_, false)) return;
     auto const known = pending_   ? std::optional{pending_->producer}
                        : written_ ? std::optional{written_->producer}
                                   : std::nullopt;

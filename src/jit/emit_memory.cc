@@ -37,7 +37,7 @@ void Emitter::emit_address(ZydisDecodedOperandMem const& memory, Instruction con
 
 Reg64 Emitter::address_register(ZydisRegister reg, Reg64 const& scratch) {
     unsigned const guest = guest_of(reg);
-    if (kHostOf[guest] != kInMemory) return host(kHostOf[guest]);
+    if (host_of_[guest] != kInMemory) return host(host_of_[guest]);
     mov(scratch, state64(slot(guest)));
     return scratch;
 }

@@ -13,7 +13,7 @@ bool Emitter::emit_direct_lea(Instruction const& at) {
     if (memory.base == ZYDIS_REGISTER_NONE || memory.base == ZYDIS_REGISTER_RIP || !is_in_register(memory.base))
         return false;
     if (memory.index != ZYDIS_REGISTER_NONE && !is_in_register(memory.index)) return false;
-    std::uint8_t const number = kHostOf[guest_of(into)];
+    std::uint8_t const number = host_of_[guest_of(into)];
     Reg64 const base = address_register(memory.base, r9);
     auto const disp = static_cast<std::int32_t>(memory.disp.has_displacement ? memory.disp.value : 0);
     Xbyak::RegExp const address = memory.index == ZYDIS_REGISTER_NONE
@@ -30,7 +30,7 @@ void Emitter::emit_lea(Instruction const& at) {
     memory.segment = ZYDIS_REGISTER_NONE;
     emit_address(memory, at);
     unsigned const guest = guest_of(at.operands[0].reg.value);
-    std::uint8_t const number = kHostOf[guest];
+    std::uint8_t const number = host_of_[guest];
     switch (at.operands[0].size) {
         case 64:
             number == kInMemory ? mov(state64(slot(guest)), r9) : mov(host(number), r9);
@@ -75,7 +75,7 @@ void Emitter::push_value(Instruction const& at, Xbyak::Address const& to) {
     if (at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         return mov(to, static_cast<std::int32_t>(at.operands[0].imm.value.s));
     auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
-    if (kHostOf[guest] != kInMemory) return mov(to, host(kHostOf[guest]));
+    if (host_of_[guest] != kInMemory) return mov(to, host(host_of_[guest]));
     mov(r10, state64(slot(guest)));
     mov(to, r10);
 }
@@ -89,7 +89,7 @@ void Emitter::emit_pop(Instruction const& at) {
 
 void Emitter::pop_value(Instruction const& at, Xbyak::Address const& from) {
     auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
-    if (kHostOf[guest] != kInMemory) return mov(host(kHostOf[guest]), from);
+    if (host_of_[guest] != kInMemory) return mov(host(host_of_[guest]), from);
     mov(r10, from);
     mov(state64(slot(guest)), r10);
 }

@@ -1,6 +1,6 @@
 // Makes the host code of one block: what its parts share. block.cc goes through the instructions; the others emit, each
 // one subject: emit_copy.cc instructions that stay what they are, emit_special.cc those that are rewritten, emit_memory.cc
-// addresses and the TLB, emit_flags.cc the guest's flags, emit_control.cc entry, exits and branches.
+// addresses and the TLB, emit_flags.cc the guest's flags, emit_loop.cc loops, emit_control.cc entry, exits and branches.
 #pragma once
 
 #define XBYAK_NO_EXCEPTION
@@ -128,7 +128,6 @@ class Emitter : public Xbyak::CodeGenerator {
 
     // --- the block (block.cc) -------------------------------------------------------------------------------------
     bool decode_all();
-    [[nodiscard]] bool ends_at_its_beginning() const;
     /// Appends the instructions of a trace. False: its code cannot be read.
     bool decode(Trace& trace);
     void decode(Instruction& at, std::span<std::uint8_t const> code);
@@ -137,7 +136,7 @@ class Emitter : public Xbyak::CodeGenerator {
     [[nodiscard]] Trace* more_often(Instruction const& branch);
     [[nodiscard]] Trace* warm_trace(std::int64_t offset);
     static bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
-    static bool names_memory_register(Instruction const& at);
+    [[nodiscard]] bool names_memory_register(Instruction const& at) const;
     static bool uses_high_byte(Instruction const& at);
     /// Passes without looking at flags, unless it makes them.
     [[nodiscard]] static bool is_blind(Instruction const& at);
@@ -145,6 +144,23 @@ class Emitter : public Xbyak::CodeGenerator {
     bool is_visible(std::size_t i) const { return is_visible_from(i + 1); }
     /// The same for flags that are there before instruction i.
     bool is_visible_from(std::size_t i) const;
+
+    // --- loops (emit_loop.cc) -------------------------------------------------------------------------------------
+    /// A guest register that lives in memory elsewhere, in the host's register of one that the loop does not name.
+    struct Lodger {
+        std::uint8_t guest, owner;
+    };
+    void prepare_loop();
+    [[nodiscard]] bool ends_at_its_beginning() const;
+    [[nodiscard]] bool begins_with_carry() const;
+    void choose_lodgers();
+    /// What precedes the first turn.
+    void enter_loop();
+    /// Before an exit, and before what may not come back: every register is where it is expected. No flag changes.
+    void move_out();
+    void move_in();
+    /// To the block's own beginning.
+    void loop();
 
     // --- flags (emit_flags.cc) ------------------------------------------------------------------------------------
     void store_place(std::int32_t where, Place const& place);
@@ -192,8 +208,6 @@ class Emitter : public Xbyak::CodeGenerator {
     void jump_to_r9(Op const* op, std::int32_t undo);
     /// On `condition`, out of the block to an offset in the page.
     void side_exit(Instruction const& at, Condition condition, std::int64_t offset);
-    /// To the block's own beginning.
-    void loop();
     std::uint8_t const* emit_stubs();
     void emit(Instruction const& at);
 
@@ -215,7 +229,7 @@ class Emitter : public Xbyak::CodeGenerator {
         bool written;
     };
     /// May its place in memory be the source operand itself?
-    [[nodiscard]] static bool can_stay_in_memory(Instruction const& at, Resident const& resident, bool visible);
+    [[nodiscard]] bool can_stay_in_memory(Instruction const& at, Resident const& resident, bool visible) const;
     /// No flag is touched.
     void load_resident(Resident const& resident);
     void store_resident(Resident const& resident);
@@ -253,8 +267,8 @@ class Emitter : public Xbyak::CodeGenerator {
     void after_double_shift(Instruction const& at, ZydisEncoderRequest const& encoded, bool visible);
 
     // --- instructions that are rewritten (emit_special.cc) --------------------------------------------------------
-    static bool is_in_register(ZydisRegister reg) {
-        return kHostOf[guest_of(reg)] != kInMemory;
+    [[nodiscard]] bool is_in_register(ZydisRegister reg) const {
+        return host_of_[guest_of(reg)] != kInMemory;
     }
     /// Straight into the destination, where that and the address are in registers.
     bool emit_direct_lea(Instruction const& at);
@@ -298,6 +312,10 @@ class Emitter : public Xbyak::CodeGenerator {
     std::size_t index_{0};
     bool ended_{false};
     bool is_loop_{false};  // it ends at its own beginning
+    std::array<std::uint8_t, 16> host_of_{kHostOf};
+    std::vector<Lodger> lodgers_;
+    bool begins_with_carry_{false};  // INC or DEC is the first to look at flags, and CF is put where it looks at each turn
+    bool is_carry_kept_{false};
     unsigned next_guess_;
     bool needs_xmm_{false};
     bool needs_ymm_{false};
@@ -313,7 +331,7 @@ class Emitter : public Xbyak::CodeGenerator {
     std::vector<SideExit> side_exits_;
     std::vector<MissStub> miss_stubs_;
     std::vector<LinkStub> link_stubs_;
-    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, body_;
+    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, vectors_loaded_, body_;
 };
 
 }  // namespace backplane::jit

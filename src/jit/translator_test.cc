@@ -238,6 +238,43 @@ TEST(Translator, ClaimS34LeavesForTheInterpreterAndComesBack) {
     EXPECT_EQ(machine.after().gpr[rax], 70u);
 }
 
+// Loops whose registers live in others' places, left at each turn and in each way: to the end, before a store into code, at the
+// quota's end, where there is no RAM, and for an exception.
+TEST(Translator, LoopsPutRegistersBack) {
+    // loop: add r8, [rbx]; mov [rbx+8], r8; lea rbx, [rbx+3f8h]; cmp r9d, r10d; adc r11, r8; dec r9d; jnz loop
+    std::vector<std::uint8_t> const plain{0x4c, 0x03, 0x03, 0x4c, 0x89, 0x43, 8,    0x48, 0x8d, 0x9b, 0xf8, 3,    0,
+                                          0,    0x45, 0x39, 0xd1, 0x4d, 0x11, 0xc3, 0x41, 0xff, 0xc9, 0x75, 0xe7};
+    // the same with push r11; pop r15 and a handler (lahf) in between
+    std::vector<std::uint8_t> const handled{0x4c, 0x03, 0x03, 0x4c, 0x89, 0x43, 8,    0x48, 0x8d, 0x9b, 0xf8, 3,    0,    0,   0x41, 0x53,
+                                            0x41, 0x5f, 0x9f, 0x45, 0x39, 0xd1, 0x4d, 0x11, 0xc3, 0x41, 0xff, 0xc9, 0x75, 0xe2};
+    // loop: dec r9d; jz out; mov eax, r10d; div dword [rbx+r9*4]; add r10d, eax; jmp loop (out: by #DE or the end)
+    std::vector<std::uint8_t> const divides{0x41, 0xff, 0xc9, 0x74, 0x0d, 0x31, 0xd2, 0x44, 0x89, 0xd0, 0x42,
+                                            0xf7, 0x34, 0x8b, 0x41, 0x01, 0xc2, 0xeb, 0xee};
+    Translated const with = Translated::create();
+    auto const interpreted = TestMachine::create();
+    std::mt19937_64 random{3};
+    for (auto const& code : {plain, handled, divides}) {
+        for (std::uint64_t turns = 1; turns < 70; ++turns) {
+            CpuState state = TestMachine::ready();
+            for (auto& gpr : state.gpr) gpr = random() >> (random() & 31);
+            state.gpr[rbx] = turns % 5 == 0 ? 0x400 : TestMachine::kData + 8 * turns;  // upwards over the code, or over the end of RAM
+            state.gpr[rsp] = TestMachine::kData;
+            state.gpr[r9] = turns;
+            for (std::uint64_t at = 0; at < 0x10000; at += 8) {
+                std::uint64_t const value = random() % 40 == 0 ? 0 : random();
+                with.machine->put(at, value), interpreted->put(at, value);
+            }
+            for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+                machine->put_code(state, code);
+                static_cast<void>(machine->cpu().run(turns % 3 == 0 ? 4 * turns : 10'000));
+            }
+            ASSERT_EQ(with.machine->cpu().state(), interpreted->cpu().state()) << turns << " turns of " << code.size() << " bytes";
+            ASSERT_EQ(with.machine->cpu().instructions(), interpreted->cpu().instructions());
+            for (std::uint64_t at = 0; at < 0x10000; at += 8) ASSERT_EQ(with.machine->get<std::uint64_t>(at), interpreted->get<std::uint64_t>(at)) << at;
+        }
+    }
+}
+
 // A loop whose accesses find another page at each turn, mapped to frames in no order.
 TEST(Translator, GivesGuessesUpThatAreWrong) {
     constexpr std::uint64_t kTables = 0x2000, kUsed = 8;  // frames 8 to 15
