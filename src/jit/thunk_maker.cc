@@ -1,0 +1,283 @@
+#include "jit/thunk_maker.h"
+
+#include <array>
+
+#include "cpu/translated_state.h"
+
+namespace backplane {
+
+namespace {
+
+/// The guest registers that live in host registers, in the order in which they are saved.
+constexpr std::array<std::uint8_t, 6> kCallerSaved{rax, rcx, rdx, rsp, rsi, rdi};
+constexpr std::array<std::uint8_t, 5> kCalleeSaved{rbx, rbp, r12, r13, r14};
+
+constexpr std::uint32_t kFrameBytes = 8 * (jit::kPins + jit::kGuesses);
+std::array<Xbyak::Reg64, 6> const kHostSaved{Xbyak::util::rbx, Xbyak::util::rbp, Xbyak::util::r12,
+                                             Xbyak::util::r13, Xbyak::util::r14, Xbyak::util::r15};
+
+template <typename Function>
+void const* address_of(Function* function) {
+    return reinterpret_cast<void const*>(function);
+}
+
+}  // namespace
+
+ThunkMaker::Code ThunkMaker::make_enter() {
+    Code const start = here();
+    for (auto const& reg : kHostSaved) push(reg);
+    sub(Xbyak::util::rsp, kFrameBytes);
+    mov(state_, Xbyak::util::rdi);
+    mov(address_, Xbyak::util::rsi);
+    load(kCallerSaved), load(kCalleeSaved);
+    jmp(address_);
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_return() {
+    Code const start = here();
+    add(Xbyak::util::rsp, kFrameBytes);
+    for (auto reg = kHostSaved.rbegin(); reg != kHostSaved.rend(); ++reg) pop(*reg);
+    ret();
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_exit(Code leave, bool with_link) {
+    Code const start = here();
+    mov(qword[state_ + o_.rip], address_);
+    save(kCallerSaved);
+    save_xmm_if_loaded();
+    mov(Xbyak::util::rdi, state_);
+    if (with_link)
+        mov(Xbyak::util::rsi, Xbyak::util::r10);
+    else
+        xor_(Xbyak::util::esi, Xbyak::util::esi);
+    go_on(leave, address_of(&JitRuntime::next_code), Registers::caller_saved);
+    return start;
+}
+
+void ThunkMaker::make_forward(std::uint32_t offset, jit::Link const& link, Code exit_link) {
+    mov(address_, qword[state_ + o_.page_address]);
+    if (offset != 0) add(address_, offset);
+    mov(Xbyak::util::r10, reinterpret_cast<std::uint64_t>(&link));
+    jmp(exit_link, T_NEAR);
+}
+
+ThunkMaker::Code ThunkMaker::make_exit_dispatch(Code leave) {
+    Code const start = here();
+    mov(qword[state_ + o_.rip], address_);
+    save(kCallerSaved), save(kCalleeSaved);
+    give_up_xmm();
+    jmp(leave);
+    return start;
+}
+
+void ThunkMaker::go_on(Code leave, void const* next_code, Registers lost) {
+    Xbyak::Label out;
+    mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(next_code));
+    call(Xbyak::util::rax);
+    test(Xbyak::util::rax, Xbyak::util::rax);
+    jz(out, T_NEAR);
+    mov(address_, Xbyak::util::rax);
+    load_xmm_if_loaded();
+    load(kCallerSaved);
+    if (lost == Registers::all) load(kCalleeSaved);
+    jmp(address_);
+    L(out);
+    if (lost == Registers::caller_saved) save(kCalleeSaved);
+    mov(byte[state_ + o_.xmm_loaded], 0);
+    jmp(leave);
+}
+
+ThunkMaker::Code ThunkMaker::make_slow(JitRuntime::Resolved (*function)(Cpu*, std::uint64_t, Op const*, std::uint64_t), Code leave) {
+    Code const start = here();
+    Xbyak::Label failed;
+    save(kCallerSaved);
+    save_xmm_if_loaded();
+    mov(qword[state_ + o_.temporary], address_);
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, address_);
+    mov(Xbyak::util::rdx, Xbyak::util::r10);
+    mov(Xbyak::util::rcx, Xbyak::util::r11);
+    call_aligned(reinterpret_cast<void const*>(function));
+    test(Xbyak::util::rdx, Xbyak::util::rdx);
+    jz(failed, T_NEAR);
+    mov(Xbyak::util::r11, Xbyak::util::rax);
+    load_xmm_if_loaded();
+    mov(address_, qword[state_ + o_.temporary]);
+    load(kCallerSaved);
+    ret();
+    L(failed);
+    add(Xbyak::util::rsp, 8);
+    mov(Xbyak::util::rdi, state_);
+    go_on(leave, address_of(&JitRuntime::after_handler), Registers::caller_saved);
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_call_handler(Code leave) {
+    Code const start = here();
+    Xbyak::Label failed;
+    save(kCallerSaved), save(kCalleeSaved);
+    save_xmm_if_loaded();
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, Xbyak::util::r10);
+    call_aligned(address_of(&JitRuntime::call_handler));
+    test(Xbyak::util::rax, Xbyak::util::rax);
+    jz(failed, T_NEAR);
+    load_xmm_if_loaded();
+    load(kCallerSaved), load(kCalleeSaved);
+    ret();
+    L(failed);
+    leave_from_call(leave, false);
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_last(void const* function, Code leave) {
+    Code const start = here();
+    save(kCallerSaved), save(kCalleeSaved);
+    give_up_xmm();
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, Xbyak::util::r10);
+    mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
+    call(Xbyak::util::rax);
+    mov(Xbyak::util::rdi, state_);
+    go_on(leave, address_of(&JitRuntime::after_handler), Registers::all);
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_materialize() {
+    Code const start = here();
+    save(kCallerSaved);
+    save_xmm_if_loaded();
+    push(Xbyak::util::r9), push(Xbyak::util::r10), push(Xbyak::util::r11);
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::materialize));
+    call(Xbyak::util::rax);  // aligned: the return address and three registers
+    mov(qword[state_ + o_.temporary_flags], Xbyak::util::rax);
+    load_xmm_if_loaded();
+    pop(Xbyak::util::r11), pop(Xbyak::util::r10), pop(Xbyak::util::r9);
+    load(kCallerSaved);
+    push(qword[state_ + o_.temporary_flags]);
+    popfq();
+    ret();
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_quiet_call(void const* function) {
+    Code const start = here();
+    save(kCallerSaved);
+    save_xmm_if_loaded();
+    push(Xbyak::util::r9), push(Xbyak::util::r10), push(Xbyak::util::r11);
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, Xbyak::util::r10);
+    mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
+    call(Xbyak::util::rax);
+    load_xmm_if_loaded();
+    pop(Xbyak::util::r11), pop(Xbyak::util::r10), pop(Xbyak::util::r9);
+    load(kCallerSaved);
+    ret();
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_load_xmm(Code leave) {
+    Code const start = here();
+    Xbyak::Label failed;
+    save(kCallerSaved);
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, Xbyak::util::r10);
+    call_aligned(address_of(&JitRuntime::may_load_xmm));
+    test(Xbyak::util::rax, Xbyak::util::rax);
+    jz(failed, T_NEAR);
+    mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
+    load_xmm();
+    load(kCallerSaved);
+    ret();
+    L(failed);
+    leave_from_call(leave, true);
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_load_ymm(Code leave) {
+    Code const start = here();
+    Xbyak::Label failed;
+    save(kCallerSaved);
+    save_xmm_if_loaded();
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, Xbyak::util::r10);
+    call_aligned(address_of(&JitRuntime::may_load_ymm));
+    test(Xbyak::util::rax, Xbyak::util::rax);
+    jz(failed, T_NEAR);
+    mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kYmm);
+    load_xmm();
+    load_high();
+    load(kCallerSaved);
+    ret();
+    L(failed);
+    leave_from_call(leave, true);
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::here() {
+    align(16);
+    return getCurr();
+}
+
+void ThunkMaker::save(std::span<std::uint8_t const> guests) {
+    for (std::uint8_t const guest : guests)
+        mov(qword[state_ + (o_.slots + 8 * guest)], Xbyak::Reg64{jit::kHostOf[guest]});
+}
+
+void ThunkMaker::load(std::span<std::uint8_t const> guests) {
+    for (std::uint8_t const guest : guests)
+        mov(Xbyak::Reg64{jit::kHostOf[guest]}, qword[state_ + (o_.slots + 8 * guest)]);
+}
+
+void ThunkMaker::load_xmm() {
+    for (int i = 0; i < 16; ++i) movaps(Xbyak::Xmm{i}, xword[state_ + (o_.xmm + 16 * i)]);
+}
+
+void ThunkMaker::load_high() {
+    for (int i = 0; i < 16; ++i) vinsertf128(Xbyak::Ymm{i}, Xbyak::Ymm{i}, xword[state_ + (o_.ymm_high + 16 * i)], 1);
+}
+
+void ThunkMaker::load_xmm_if_loaded() {
+    Xbyak::Label done;
+    cmp(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
+    jb(done, T_NEAR);
+    load_xmm();  // no flag changes
+    je(done, T_NEAR);
+    load_high();
+    L(done);
+}
+
+void ThunkMaker::save_xmm_if_loaded() {
+    Xbyak::Label done;
+    cmp(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
+    jb(done, T_NEAR);
+    for (int i = 0; i < 16; ++i) movaps(xword[state_ + (o_.xmm + 16 * i)], Xbyak::Xmm{i});
+    je(done, T_NEAR);
+    for (int i = 0; i < 16; ++i) vextractf128(xword[state_ + (o_.ymm_high + 16 * i)], Xbyak::Ymm{i}, 1);
+    vzeroupper();  // our own code is SSE
+    L(done);
+}
+
+void ThunkMaker::give_up_xmm() {
+    save_xmm_if_loaded();
+    mov(byte[state_ + o_.xmm_loaded], 0);
+}
+
+void ThunkMaker::call_aligned(void const* function) {
+    sub(Xbyak::util::rsp, 8);
+    mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
+    call(Xbyak::util::rax);
+    add(Xbyak::util::rsp, 8);
+}
+
+void ThunkMaker::leave_from_call(Code leave, bool save_callee_saved) {
+    add(Xbyak::util::rsp, 8);
+    if (save_callee_saved) save(kCalleeSaved);
+    mov(byte[state_ + o_.xmm_loaded], 0);
+    jmp(leave);
+}
+
+}  // namespace backplane
