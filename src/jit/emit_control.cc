@@ -179,8 +179,7 @@ bool Emitter::emit_indirect_target(Instruction const& at) {
         mov(r9, qword[find_operand(at, at.operands[0])]);
         return true;
     }
-    auto const guest = static_cast<unsigned>(ZydisRegisterGetId(at.operands[0].reg.value));
-    host_of_[guest] == kInMemory ? mov(r9, state64(slot(guest))) : mov(r9, host(host_of_[guest]));
+    load_general(r9, at.operands[0].reg.value);
     return true;
 }
 
@@ -200,6 +199,7 @@ void Emitter::emit_jmp(Instruction const& at) {
 
 void Emitter::emit_call(Instruction const& at) {
     bool const direct = at.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    bool const stays_in_register = at.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && at.operands[0].reg.value != ZYDIS_REGISTER_RSP;
     ended_ = is_last();
     if (!direct) {
         emit_indirect_target(at);
@@ -211,7 +211,7 @@ void Emitter::emit_call(Instruction const& at) {
         add(r10, 1);
         cmp(r10, 1);
         stub.from = jump_ahead_if(Condition::nbe);
-        mov(state64(o_.call_target), r9);
+        if (!stays_in_register) mov(state64(o_.call_target), r9);
         host_flags_ = HostFlags::stale;
     }
     Xbyak::RegExp const place = find_stack(at, -8, true);
@@ -222,7 +222,7 @@ void Emitter::emit_call(Instruction const& at) {
     lea(r8, ptr[r8 - 8]);
     if (!ended_) return;
     if (direct) return exit_direct(branch_target(at));
-    mov(r9, state64(o_.call_target));
+    stays_in_register ? load_general(r9, at.operands[0].reg.value) : mov(r9, state64(o_.call_target));
     jump_to_r9(nullptr, 0);
 }
 

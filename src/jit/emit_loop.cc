@@ -6,6 +6,14 @@
 
 namespace backplane::jit {
 
+namespace {
+
+bool is_saved_by_thunks(std::uint8_t guest) {
+    return guest == backplane::rax || guest == backplane::rcx || guest == backplane::rdx || guest == backplane::rsi || guest == backplane::rdi;
+}
+
+}  // namespace
+
 void Emitter::prepare_loop() {
     is_loop_ = ends_at_its_beginning();
     if (!is_loop_) return;
@@ -44,8 +52,9 @@ void Emitter::choose_lodgers() {
             if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) count(operand.mem.base, 1), count(operand.mem.index, 1);
         }
     }
-    // Those that functions of ours keep, so that only what may leave the block has to move anything.
-    std::array<std::uint8_t, 5> constexpr kOwners{backplane::rbx, backplane::rbp, backplane::r12, backplane::r13, backplane::r14};
+    // First those that functions of ours keep, so that only what may leave the block has to move anything.
+    std::array<std::uint8_t, 10> constexpr kOwners{backplane::rbx, backplane::rbp, backplane::r12, backplane::r13, backplane::r14,
+                                                   backplane::rax, backplane::rcx, backplane::rdx, backplane::rsi, backplane::rdi};
     std::array<std::uint8_t, 5> guests{backplane::r8, backplane::r9, backplane::r10, backplane::r11, backplane::r15};
     std::stable_sort(guests.begin(), guests.end(), [&](auto a, auto b) { return uses[a] > uses[b]; });
     auto guest = guests.begin();
@@ -54,13 +63,20 @@ void Emitter::choose_lodgers() {
         if (uses[owner] != 0) continue;
         lodgers_.push_back({*guest, owner});
         host_of_[*guest] = kHostOf[owner];
+        is_lost_in_calls_ = is_lost_in_calls_ || is_saved_by_thunks(owner);
         ++guest;
     }
 }
 
+void Emitter::call_quietly(std::uint8_t const* thunk) {
+    if (is_lost_in_calls_) move_out();
+    call(thunk);
+    if (is_lost_in_calls_) move_in();
+}
+
 void Emitter::enter_loop() {
     if (begins_with_carry_) {
-        call(request_.thunks.keep_carry);
+        call(request_.thunks.keep_carry);  // everybody is at home yet
         is_carry_kept_ = true;
     }
     move_in();

@@ -118,7 +118,7 @@ void Emitter::emit_guess_stub(GuessStub const& stub) {
     mov(r10, reinterpret_cast<std::uint64_t>(stub.guess));
     dec(dword[r10 + static_cast<int>(offsetof(Guess, wrong_left))]);
     jnz(static_cast<void const*>(stub.guess->begin + stub.guess->bytes));
-    call(request_.thunks.weigh_guess);
+    call_quietly(request_.thunks.weigh_guess);
     jmp(static_cast<void const*>(stub.guess->begin + stub.guess->bytes), T_NEAR);
 }
 

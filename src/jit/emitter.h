@@ -159,6 +159,8 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Before an exit, and before what may not come back: every register is where it is expected. No flag changes.
     void move_out();
     void move_in();
+    /// A thunk that comes back and knows no lodgers.
+    void call_quietly(std::uint8_t const* thunk);
     /// To the block's own beginning.
     void loop();
 
@@ -314,6 +316,7 @@ class Emitter : public Xbyak::CodeGenerator {
     bool is_loop_{false};  // it ends at its own beginning
     std::array<std::uint8_t, 16> host_of_{kHostOf};
     std::vector<Lodger> lodgers_;
+    bool is_lost_in_calls_{false};  // a lodger, since thunks save and load its owner
     bool begins_with_carry_{false};  // INC or DEC is the first to look at flags, and CF is put where it looks at each turn
     bool is_carry_kept_{false};
     unsigned next_guess_;
