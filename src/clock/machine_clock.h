@@ -23,6 +23,8 @@ class MachineClock {
     MachineClock& operator=(MachineClock const&) = delete;
 
     [[nodiscard]] Ticks now() const { return now_; }
+    /// Where now() is kept, for translated code, which reads it and moves it forward as advance_to() does.
+    [[nodiscard]] Ticks* now_word() { return &now_; }
 
     /// Moves the clock forward (a smaller time is ignored). Does not fire timers.
     void advance_to(Ticks time) {

@@ -22,6 +22,8 @@ class TimeStampCounter {
     /// A write of IA32_TSC or IA32_TSC_ADJUST moves the counter ([SDM3B] 17.17.3).
     void add(std::uint64_t delta) { offset_ += delta; }
     [[nodiscard]] std::uint64_t offset() const { return offset_; }
+    /// Where it is kept, for translated code.
+    [[nodiscard]] std::uint64_t const* offset_word() const { return &offset_; }
 
   private:
     std::uint64_t offset_{0};

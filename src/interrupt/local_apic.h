@@ -62,6 +62,9 @@ class LocalApic final : public RegisterBank {
     /// The highest request goes into service. The spurious vector, with nothing in service, when none is ready.
     [[nodiscard]] Vector acknowledge();
     [[nodiscard]] bool nmi_pending() const { return state_.nmi; }
+    /// Where both are kept, for translated code.
+    [[nodiscard]] bool const* interrupt_ready_flag() const { return &ready_; }
+    [[nodiscard]] bool const* nmi_pending_flag() const { return &state_.nmi; }
     void take_nmi() { state_.nmi = false; }
     /// True once after an INIT message; the processor then resets itself and calls reset(ResetKind::init).
     [[nodiscard]] bool take_init();

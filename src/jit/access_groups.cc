@@ -73,6 +73,7 @@ class Grouping {
                 if (auto const place = operand_of(at)) join(*place, at.operand);
                 [[fallthrough]];
             case Treatment::push:
+            case Treatment::push_flags:
                 join(on_stack(-8, true), at.stack);
                 return shift(ZYDIS_REGISTER_RSP, -8);
             case Treatment::pop:
@@ -92,6 +93,7 @@ class Grouping {
                 join(on_stack(-8, true), at.stack);
                 return shift(ZYDIS_REGISTER_RSP, -8);
             case Treatment::lea:
+            case Treatment::time_stamp:
             case Treatment::divide:
             case Treatment::bit_string:
                 return follow_registers(at);
@@ -100,6 +102,7 @@ class Grouping {
                     if (auto const place = operand_of(at)) join(*place, at.operand);
                 return;
             case Treatment::nop:
+            case Treatment::pause:
             case Treatment::jcc:
                 return;
             default:

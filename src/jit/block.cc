@@ -158,8 +158,20 @@ void Emitter::emit(Instruction const& at) {
             return emit_bit_string(at);
         case Treatment::cli:
             return view_ == 0 ? emit_handler(at) : emit_cli(at);
+        case Treatment::sti:  // the shadow of the trace's last one is seen
+            return view_ == 0 || at.ends_trace ? emit_handler(at) : emit_sti(at);
         case Treatment::swapgs:
             return view_ == 0 ? emit_handler(at) : emit_swapgs(at);
+        case Treatment::access_check:
+            return view_ == 0 ? emit_handler(at) : emit_access_check(at);
+        case Treatment::time_stamp:
+            return request_.places.instruction_is_nanosecond ? emit_time_stamp(at) : emit_handler(at);
+        case Treatment::pause:
+            return emit_pause(at);
+        case Treatment::push_flags:
+            return emit_push_flags(at);
+        case Treatment::fill_or_move:
+            return emit_fill_or_move(at);
         case Treatment::jcc:
             return emit_jcc(at);
         case Treatment::jmp:
@@ -191,6 +203,7 @@ void Emitter::emit_handler(Instruction const& at) {
     flush_pending();
     written_.reset();
     host_flags_ = HostFlags::stale;
+    tables_ = view_;
     if (!call_handler(at)) ended_ = true;
 }
 

@@ -20,6 +20,7 @@ struct Thunks {
     std::uint8_t const* call_handler;  ///< R10 = HandlerSite: runs the interpreter's handler, or exits
     std::uint8_t const* last_handler;  ///< R10 = HandlerSite: runs a handler that ends the trace, then exits
     std::uint8_t const* materialize;   ///< RFLAGS = the guest's flags
+    std::uint8_t const* flags_image;   ///< R10 = RFLAGS as PUSHF sees them; the host's flags are lost
     std::uint8_t const* keep_carry;    ///< DeferredFlags::base_carry = the guest's CF
     std::uint8_t const*
         load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
@@ -54,6 +55,7 @@ struct BlockRequest {
     CodeView view;
     GuestCode& code;
     Offsets const& offsets;
+    Places const& places;
     Thunks const& thunks;
     std::deque<Link>& links;         ///< new ones are appended; addresses stay
     std::deque<HandlerSite>& sites;  ///< likewise

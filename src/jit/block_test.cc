@@ -60,6 +60,13 @@ std::vector<Sample> const& samples() {
         {"bit string", kUser, {0x48, 0x0f, 0xa3, 0x17, 0x72, 0x02}},
         {"vectors", kUser, {0x66, 0x0f, 0x6f, 0x07, 0x66, 0x0f, 0xef, 0xc1, 0x66, 0x0f, 0x7f, 0x06}},
         {"kernel entry", kSupervisor, {0x0f, 0x01, 0xf8, 0x65, 0x48, 0x89, 0x24, 0x25, 0x14, 0x60, 0, 0, 0xfa}},
+        {"interrupts on and off", kSupervisor, {0x9c, 0x58, 0xfa, 0x48, 0x01, 0xd8, 0xfb, 0x90}},
+        {"access to user memory", kSupervisor, {0x0f, 0x01, 0xcb, 0x8b, 0x03, 0x0f, 0x01, 0xca}},
+        {"time stamp", kUser, {0x0f, 0xae, 0xe8, 0x0f, 0x31}},
+        {"pause", kSupervisor, {0xf3, 0x90}},
+        {"fill", kSupervisor, {0xf3, 0x48, 0xab}},
+        {"copy", kSupervisor, {0xf3, 0xa4}},
+        {"exchange of a pair", kSupervisor, {0x48, 0x0f, 0xc7, 0x0e, 0x0f, 0x94, 0xc0}},
         {"left to the handler", kSupervisor, {0x9f, 0x0f, 0x20, 0xd8}},
     };
     return kSamples;
@@ -79,6 +86,10 @@ Offsets offsets() {
     o.xmm_loaded = next(), o.link = next();
     for (unsigned view = 0; view < 2; ++view)
         o.read_tlb[view] = next(), o.write_tlb[view] = next(), o.execute_tlb[view] = next(), o.jumps[view] = next();
+    o.read_tlb[2] = next(), o.write_tlb[2] = next(), o.tlb = 0xe0;
+    for (std::int32_t& set : o.tlb_sets) set = next();
+    o.quota = next(), o.instructions_before_run = next(), o.clock_base = next(), o.clock_base_instructions = next();
+    o.cr4 = next(), o.tsc_aux = next(), o.yields = next(), o.has_machine_check = next();
     return o;
 }
 
@@ -144,7 +155,7 @@ std::string sizes_of(Sample const& sample) {
     Thunks thunks{};
     for (auto* const thunk : {&thunks.slow_read, &thunks.slow_write, &thunks.call_handler, &thunks.last_handler,
                               &thunks.materialize, &thunks.keep_carry, &thunks.load_xmm, &thunks.load_ymm,
-                              &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone, &thunks.weigh_guess})
+                              &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone, &thunks.weigh_guess, &thunks.flags_image})
         *thunk = arena.data();
     std::deque<Link> links;
     std::deque<HandlerSite> sites;
@@ -156,6 +167,7 @@ std::string sizes_of(Sample const& sample) {
                                        .view = sample.view,
                                        .code = code_of_sample,
                                        .offsets = where,
+                                       .places = {&links, &links, &links, &links, true},
                                        .thunks = thunks,
                                        .links = links,
                                        .sites = sites,

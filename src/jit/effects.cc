@@ -338,9 +338,32 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         case ZYDIS_MNEMONIC_CLI:
             out.treatment = Treatment::cli;
             return;
+        case ZYDIS_MNEMONIC_STI:
+            out.treatment = Treatment::sti;
+            return;
         case ZYDIS_MNEMONIC_SWAPGS:
             out.treatment = Treatment::swapgs;
             return;
+        case ZYDIS_MNEMONIC_STAC:
+        case ZYDIS_MNEMONIC_CLAC:
+            out.treatment = Treatment::access_check;
+            return;
+        case ZYDIS_MNEMONIC_RDTSC:
+        case ZYDIS_MNEMONIC_RDTSCP:
+            out.treatment = Treatment::time_stamp;
+            return;
+        case ZYDIS_MNEMONIC_PAUSE:
+            if (instruction.raw.rex.B == 0) out.treatment = Treatment::pause;  // else it exchanges RAX and R8
+            return;
+        case ZYDIS_MNEMONIC_PUSHFQ:
+            out.treatment = Treatment::push_flags;
+            return;
+        case ZYDIS_MNEMONIC_CLC:
+        case ZYDIS_MNEMONIC_STC:
+            return copy(Produces::carry);
+        case ZYDIS_MNEMONIC_CMPXCHG16B:
+            out.needs_alignment = true;
+            return copy(Produces::zero);
         case ZYDIS_MNEMONIC_BT:
         case ZYDIS_MNEMONIC_BTS:
         case ZYDIS_MNEMONIC_BTR:
@@ -389,13 +412,14 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
                 out.treatment = Treatment::push;
             return;
         case ZYDIS_MNEMONIC_POP:
-            if (operands[0].size == 64 && !memory && is_general(operands[0].reg.value) &&
-                operands[0].reg.value != ZYDIS_REGISTER_RSP)
-                out.treatment = Treatment::pop;
+            if (operands[0].size == 64 && !memory && is_general(operands[0].reg.value)) out.treatment = Treatment::pop;
             return;
         case ZYDIS_MNEMONIC_LEAVE:
             if (instruction.operand_width == 64) out.treatment = Treatment::leave;
             return;
+        case ZYDIS_MNEMONIC_LFENCE:  // memory is in order
+        case ZYDIS_MNEMONIC_SFENCE:
+        case ZYDIS_MNEMONIC_MFENCE:
         case ZYDIS_MNEMONIC_NOP:
         case ZYDIS_MNEMONIC_PREFETCH:
         case ZYDIS_MNEMONIC_PREFETCHNTA:
@@ -426,6 +450,24 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
     }
     if (bits(out, instruction.mnemonic)) return;
     if (!vector(out, instruction, operands)) vex(out, instruction, operands);
+}
+
+bool is_fill_or_move(ZydisDecodedInstruction const& instruction) {
+    constexpr ZydisInstructionAttributes kSegments = ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS;
+    if (instruction.meta.category != ZYDIS_CATEGORY_STRINGOP || (instruction.attributes & kSegments) != 0) return false;
+    switch (instruction.mnemonic) {
+        case ZYDIS_MNEMONIC_STOSB:
+        case ZYDIS_MNEMONIC_STOSW:
+        case ZYDIS_MNEMONIC_STOSD:
+        case ZYDIS_MNEMONIC_STOSQ:
+        case ZYDIS_MNEMONIC_MOVSB:
+        case ZYDIS_MNEMONIC_MOVSW:
+        case ZYDIS_MNEMONIC_MOVSD:
+        case ZYDIS_MNEMONIC_MOVSQ:
+            return true;
+        default:
+            return false;
+    }
 }
 
 Treatment control_flow(ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
@@ -463,6 +505,7 @@ Effects effects_of(ZydisDecodedInstruction const& instruction, ZydisDecodedOpera
     }
     // A prefix that changes what the decoder reports as plain: leave it to the interpreter.
     if (instruction.address_width != 64) return out;
+    if ((instruction.attributes & ZYDIS_ATTRIB_HAS_REP) != 0 && is_fill_or_move(instruction)) out.treatment = Treatment::fill_or_move;
     if ((instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0)
         return out;
     if (instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) {

@@ -20,7 +20,13 @@ enum class Treatment : std::uint8_t {
     push_memory,
     bit_string,   ///< BT and its kin with a register as offset into memory
     cli,
+    sti,
     swapgs,
+    access_check,  ///< STAC, CLAC
+    time_stamp,    ///< RDTSC, RDTSCP
+    pause,
+    push_flags,    ///< PUSHFQ
+    fill_or_move,  ///< REP STOS, REP MOVS
     nop,
     jcc,
     jmp,

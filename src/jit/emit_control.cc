@@ -94,6 +94,7 @@ std::uint8_t const* Emitter::emit_stubs() {
     }
     for (HandlerStub& stub : handler_stubs_) {
         for (Jump const from : stub.slow) land(from);
+        if (stub.pending) write_down(*stub.pending);
         if (call_handler(*stub.at)) jmp(static_cast<void const*>(stub.back), T_NEAR);
     }
     for (MissStub& stub : miss_stubs_) {

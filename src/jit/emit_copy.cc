@@ -167,16 +167,16 @@ bool Emitter::emit_copy(Instruction const& at) {
             encoded.operands[memory].reg.is4 = ZYAN_FALSE;
         }
     }
-    // TEST leaves its result nowhere: with visible flags it becomes AND in R10.
+    // TEST leaves its result nowhere: with visible flags it becomes AND in R10, or in the copy of a register that is in memory.
     bool const is_test = decoded.mnemonic == ZYDIS_MNEMONIC_TEST && visible;
     bool const same_operands = is_test && memory < 0 && at.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
                                at.operands[0].reg.value == at.operands[1].reg.value;
     bool const as_and = is_test && !same_operands;
+    bool const in_r10 = as_and && memory < 0 && resident_count != 2;
     std::uint8_t test_source = 0;
     if (as_and) {
-        if (memory < 0 && resident_count == 2) return false;
         encoded.mnemonic = ZYDIS_MNEMONIC_AND;
-        if (memory < 0) {
+        if (in_r10) {
             test_source = number_of(encoded.operands[0]);
             encoded.operands[0].reg.value = register_of(10, at.operands[0].size);
         }
@@ -215,7 +215,7 @@ bool Emitter::emit_copy(Instruction const& at) {
     for (unsigned r = 0; r < resident_count; ++r)
         if (residents[r].read) load_resident(residents[r]);
     if (needs_value) load_value(at.operands[memory].size, place);
-    if (as_and && memory < 0) mov(r10, host(test_source));
+    if (in_r10) mov(r10, host(test_source));
     if (visible && arithmetic) before_arithmetic(at, encoded);
     if (visible && is_double) {
         pin_in_r11_.reset();

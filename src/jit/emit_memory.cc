@@ -78,7 +78,7 @@ Xbyak::RegExp Emitter::pinned(Access const& access) {
 
 Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment) {
     Misses slow{};
-    std::int32_t const table = write ? o_.write_tlb[view_] : o_.read_tlb[view_];
+    std::int32_t const table = write ? o_.write_tlb[tables_] : o_.read_tlb[tables_];
     mov(r10, r9);
     shr(r10, kPageShift - 4);  // an entry has 16 bytes
     mov(r11, r9);

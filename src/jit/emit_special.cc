@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "cpu/flags.h"
-
 namespace backplane::jit {
 
 bool Emitter::emit_direct_lea(Instruction const& at) {
@@ -84,7 +82,7 @@ void Emitter::emit_pop(Instruction const& at) {
     Xbyak::RegExp const place = find_stack(at, 0, false);
     protect_pending(at);
     pop_value(at, qword[place]);
-    move_stack(8);
+    if (at.operands[0].reg.value != ZYDIS_REGISTER_RSP) move_stack(8);
 }
 
 void Emitter::pop_value(Instruction const& at, Xbyak::Address const& from) {
@@ -179,32 +177,6 @@ void Emitter::emit_bit_string(Instruction const& at) {
     if (!visible) return;
     setc(state8(o_.flags_carry));
     mov(state8(o_.flags_has_carry), 1);
-}
-
-Emitter::HandlerStub& Emitter::if_not_kernel(Instruction const& at) {
-    flush_pending();
-    HandlerStub& stub = handler_stubs_.emplace_back();
-    stub.at = &at;
-    cmp(state8(o_.cpl), 0);
-    stub.slow[0] = jump_ahead_if(Condition::nz);
-    host_flags_ = HostFlags::stale;
-    return stub;
-}
-
-void Emitter::emit_cli(Instruction const& at) {
-    HandlerStub& stub = if_not_kernel(at);
-    and_(state32(o_.rflags), ~static_cast<std::uint32_t>(rflags::kInterrupt));
-    stub.back = getCurr();
-}
-
-void Emitter::emit_swapgs(Instruction const& at) {
-    HandlerStub& stub = if_not_kernel(at);
-    mov(r9, state64(o_.gs_base));
-    mov(r10, state64(o_.kernel_gs_base));
-    mov(state64(o_.gs_base), r10);
-    mov(state64(o_.segment_bases + 8 * backplane::gs), r10);
-    mov(state64(o_.kernel_gs_base), r9);
-    stub.back = getCurr();
 }
 
 }  // namespace backplane::jit

@@ -1,5 +1,6 @@
 // Makes the host code of one block: what its parts share. block.cc goes through the instructions; the others emit, each
-// one subject: emit_copy.cc instructions that stay what they are, emit_special.cc those that are rewritten, emit_memory.cc
+// one subject: emit_copy.cc instructions that stay what they are, emit_special.cc those that are rewritten, emit_system.cc those
+// of the system, emit_memory.cc
 // addresses and the TLB, emit_flags.cc the guest's flags, emit_loop.cc loops, emit_control.cc entry, exits and branches.
 #pragma once
 
@@ -90,9 +91,10 @@ class Emitter : public Xbyak::CodeGenerator {
         std::int32_t undo;  // what the stack pointer gets back
     };
     struct HandlerStub {  // where an instruction goes that its handler has to carry out after all
-        std::array<Jump, 3> slow;
+        std::array<Jump, 7> slow;
         std::uint8_t const* back;
         Instruction const* at;
+        std::optional<Pending> pending;
     };
     struct GuessStub {
         Jump from;
@@ -289,11 +291,27 @@ class Emitter : public Xbyak::CodeGenerator {
     void emit_push_memory(Instruction const& at);
     /// The offset, in bits and signed, chooses the operand-sized piece of memory.
     void emit_bit_string(Instruction const& at);
-    /// At CPL 0; elsewhere IOPL decides.
+
+    // --- instructions of the system (emit_system.cc) --------------------------------------------------------------
+    /// What is asked of them inline, so that their handler is called only if there is more to do. Flags stay pending.
+    HandlerStub& handler_behind(Instruction const& at);
+    /// At CPL 0; elsewhere IOPL decides, or it is a fault.
     HandlerStub& if_not_kernel(Instruction const& at);
     void emit_cli(Instruction const& at);
+    void emit_sti(Instruction const& at);
     /// In 64-bit mode the base of GS is all that the processor's derived state has of it.
     void emit_swapgs(Instruction const& at);
+    /// STAC and CLAC: what follows in the block looks into the tables of the other view.
+    void emit_access_check(Instruction const& at);
+    /// The clock is brought to the instruction.
+    void emit_time_stamp(Instruction const& at);
+    /// Nothing, unless another processor waits for its turn.
+    void emit_pause(Instruction const& at);
+    void emit_push_flags(Instruction const& at);
+    /// REP STOS and REP MOVS forwards, inside one page on each side and the quota.
+    void emit_fill_or_move(Instruction const& at);
+    /// R11 = host minus linear of the page of R9.
+    void find_page(HandlerStub& stub, unsigned number, std::uint32_t bytes, bool write);
     std::int64_t branch_target(Instruction const& at) const;
     void emit_jcc(Instruction const& at);
     void end_with_jcc(Instruction const& at, Condition condition);
@@ -308,6 +326,7 @@ class Emitter : public Xbyak::CodeGenerator {
     BlockRequest const& request_;
     Offsets const& o_;
     unsigned view_;
+    unsigned tables_{view_};  // whose entries accesses look for: with AC, another view's
     std::uint32_t page_offset_;
     std::vector<Trace*> traces_;
     std::vector<Instruction> instructions_;

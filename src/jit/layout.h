@@ -31,8 +31,8 @@ inline constexpr int kState = 15;
 struct Offsets {
     std::int32_t slots;
     std::int32_t segment_bases;
-    std::int32_t read_tlb[2];  ///< by view: user, supervisor
-    std::int32_t write_tlb[2];
+    std::int32_t read_tlb[3];  ///< by view: user, supervisor, supervisor with AC
+    std::int32_t write_tlb[3];
     std::int32_t execute_tlb[2];
     std::int32_t remaining;
     std::int32_t flags_a, flags_b, flags_kind, flags_has_carry, flags_has_overflow, flags_has_zero;
@@ -43,6 +43,18 @@ struct Offsets {
     std::int32_t rip, rflags, cpl, gs_base, kernel_gs_base;
     std::int32_t page_address, temporary, temporary_flags, call_target, xmm_loaded, link;
     std::int32_t jumps[2];
+    std::int32_t quota, instructions_before_run, clock_base, clock_base_instructions;
+    std::int32_t cr4, tsc_aux, yields, has_machine_check;
+    std::int32_t tlb, tlb_sets[3];  ///< which set is in use; the sets by view
+};
+
+/// What translated code looks at outside the Cpu object.
+struct Places {
+    void* clock;  ///< MachineClock's time
+    void const* time_stamp_offset;
+    void const* interrupt_ready;  ///< flags of the local APIC
+    void const* nmi_pending;
+    bool instruction_is_nanosecond;  ///< of virtual time
 };
 
 /// What translated code keeps on the host's stack, from RSP on: 8 bytes for each pin (jit/access_groups.h).

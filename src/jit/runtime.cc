@@ -11,6 +11,7 @@
 #include "bus/bus.h"
 #include "cpu/mxcsr.h"
 #include "cpu/trace_cache.h"
+#include "interrupt/local_apic.h"
 
 namespace backplane {
 
@@ -22,13 +23,25 @@ jit::Offsets JitRuntime::offsets(Cpu& cpu) {
     jit::Offsets o{};
     o.slots = at(cpu.slot_);
     o.segment_bases = at(cpu.segment_base_);
-    TlbSet* const views[2] = {&cpu.user_tlb_, &cpu.supervisor_tlb_};
-    for (unsigned view = 0; view < 2; ++view) {
+    TlbSet* const views[3] = {&cpu.user_tlb_, &cpu.supervisor_tlb_, &cpu.supervisor_ac_tlb_};
+    for (unsigned view = 0; view < 3; ++view) {
         o.read_tlb[view] = at(views[view]->read.slot(0));
         o.write_tlb[view] = at(views[view]->write.slot(0));
+        o.tlb_sets[view] = at(*views[view]);
+    }
+    for (unsigned view = 0; view < 2; ++view) {
         o.execute_tlb[view] = at(views[view]->execute.slot(0));
         o.jumps[view] = at(cpu.translated_.jumps[view]);
     }
+    o.tlb = at(cpu.tlb_);
+    o.quota = at(cpu.quota_);
+    o.instructions_before_run = at(cpu.instructions_before_run_);
+    o.clock_base = at(cpu.clock_base_);
+    o.clock_base_instructions = at(cpu.clock_base_instructions_);
+    o.cr4 = at(cpu.state_.cr4);
+    o.tsc_aux = at(cpu.state_.tsc_aux);
+    o.yields = at(cpu.yields_);
+    o.has_machine_check = at(cpu.has_machine_check_);
     o.remaining = at(cpu.remaining_);
     DeferredFlags& flags = cpu.deferred_flags_;
     o.flags_a = at(flags.a), o.flags_b = at(flags.b), o.flags_kind = at(flags.kind);
@@ -52,6 +65,11 @@ jit::Offsets JitRuntime::offsets(Cpu& cpu) {
     o.xmm_loaded = at(cpu.translated_.xmm_loaded);
     o.link = at(cpu.translated_.link);
     return o;
+}
+
+jit::Places JitRuntime::places(Cpu& cpu) {
+    return {cpu.clock_.now_word(), cpu.tsc_.offset_word(), cpu.apic_.interrupt_ready_flag(), cpu.apic_.nmi_pending_flag(),
+            cpu.instructions_per_second_ == 1'000'000'000};
 }
 
 Trace* JitRuntime::trace_of(Op const* op) {

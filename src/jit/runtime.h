@@ -18,6 +18,7 @@ class JitRuntime {
     };
 
     static jit::Offsets offsets(Cpu& cpu);
+    static jit::Places places(Cpu& cpu);
 
     static Translator& translator(Cpu& cpu) { return static_cast<Translator&>(*cpu.tier_); }
     /// The trace that an Op stands in.

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "cpu/deferred_flags.h"
 #include "cpu/translated_state.h"
 
 namespace backplane {
@@ -159,6 +160,29 @@ ThunkMaker::Code ThunkMaker::make_materialize() {
     load(kCallerSaved);
     push(qword[state_ + o_.temporary_flags]);
     popfq();
+    ret();
+    return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_flags_image(Code materialize) {
+    Code const start = here();
+    Xbyak::Label done;
+    push(Xbyak::util::r11);  // and the stack is aligned as for a call from a block
+    call(materialize);
+    pushfq();
+    pop(Xbyak::util::r10);
+    and_(Xbyak::util::r10d, static_cast<std::uint32_t>(rflags::kArithmetic));
+    // Of a logical operation the host's AF is undefined, and ours 0.
+    movzx(Xbyak::util::r11d, byte[state_ + o_.flags_kind]);
+    and_(Xbyak::util::r11d, ~3);
+    cmp(Xbyak::util::r11d, DeferredFlags::kind_of(FlagProducer::logic, 1));
+    jne(done);
+    and_(Xbyak::util::r10d, ~static_cast<std::uint32_t>(rflags::kAuxiliary));
+    L(done);
+    mov(Xbyak::util::r11, qword[state_ + o_.rflags]);
+    and_(Xbyak::util::r11, ~static_cast<std::uint32_t>(rflags::kArithmetic | rflags::kVirtual8086 | rflags::kResume));
+    or_(Xbyak::util::r10, Xbyak::util::r11);
+    pop(Xbyak::util::r11);
     ret();
     return start;
 }

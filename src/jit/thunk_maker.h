@@ -41,6 +41,8 @@ class ThunkMaker : public Xbyak::CodeGenerator {
         return make_last(reinterpret_cast<void const*>(function), leave);
     }
     Code make_materialize();
+    /// R10 = RFLAGS as PUSHF sees them; the host's flags are lost.
+    Code make_flags_image(Code materialize);
     /// Calls a function and changes no register. R10 = its second argument, if it has one.
     template <typename... Arguments>
     Code make_quiet_call(void (*function)(Cpu*, Arguments...)) {

@@ -57,6 +57,7 @@ Translator::Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes)
       arena_{arena},
       arena_bytes_{bytes},
       offsets_{JitRuntime::offsets(cpu)},
+      places_{JitRuntime::places(cpu)},
       handler_calls_(ZYDIS_MNEMONIC_MAX_VALUE + 1) {}
 
 Translator::~Translator() {
@@ -87,6 +88,7 @@ void Translator::make_thunks() {
     jit::FlagThunks const fast = make_flag_thunks(maker, offsets_, slow, JitRuntime::state(cpu_).notes);
     thunks_.materialize = fast.materialize;
     thunks_.keep_carry = named("flags", fast.keep_carry);
+    thunks_.flags_image = named("flags_image", maker.make_flags_image(thunks_.materialize), kCalled);
     thunks_.weigh_guess = named("weigh_guess", maker.make_quiet_call(&JitRuntime::weigh_guess), kCalledWithRegisters);
     thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave), kCalled);
     thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave), kCalled);
@@ -108,6 +110,7 @@ bool Translator::translate(Trace& trace, CodeView view) {
                                                  .view = view,
                                                  .code = code,
                                                  .offsets = offsets_,
+                                                 .places = places_,
                                                  .thunks = thunks_,
                                                  .links = links_,
                                                  .sites = sites_,

@@ -114,6 +114,7 @@ class Translator final : public CodeTier {
     std::size_t used_{0};
     bool full_{false};
     jit::Offsets offsets_{};
+    jit::Places places_{};
     jit::Thunks thunks_{};
     void (*enter_code_)(Cpu*, void*){nullptr};
     std::deque<jit::Link> links_;

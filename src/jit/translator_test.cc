@@ -210,6 +210,25 @@ INSTANTIATE_TEST_SUITE_P(
         Form{"mov r9d, esi", {0x41, 0x89, 0xf1}}, Form{"mov r9w, si", {0x66, 0x41, 0x89, 0xf1}},
         Form{"xor esi, r9d", {0x44, 0x31, 0xce}}, Form{"sub rsi, r9", {0x4c, 0x29, 0xce}}, Form{"adc si, r9w", {0x66, 0x44, 0x11, 0xce}},
         Form{"movsx rsi, r9b", {0x49, 0x0f, 0xbe, 0xf1}}, Form{"imul rsi, r9", {0x49, 0x0f, 0xaf, 0xf1}},
+        Form{"test r10d, r11d", {0x45, 0x85, 0xda}}, Form{"rdtsc", {0x0f, 0x31}}, Form{"rdtscp; mov esi, eax", {0x0f, 0x01, 0xf9, 0x89, 0xc6}},
+        Form{"lfence; rdtsc; mfence; inc rdx; rdtsc; sfence", {0x0f, 0xae, 0xe8, 0x0f, 0x31, 0x0f, 0xae, 0xf0, 0x48, 0xff, 0xc2, 0x0f, 0x31, 0x0f, 0xae, 0xf8}},
+        Form{"pause; cmp rsi, rdx; pause", {0xf3, 0x90, 0x48, 0x39, 0xd6, 0xf3, 0x90}}, Form{"clc", {0xf8}}, Form{"stc", {0xf9}},
+        Form{"cli; cmp rsi, rdx; sti", {0xfa, 0x48, 0x39, 0xd6, 0xfb}}, Form{"sti", {0xfb}}, Form{"pushfq", {0x9c}},
+        Form{"cli; push rsi; pushfq; and rsi, rdx; pushfq; bt rsi, rdx; pushfq; pop rdi",
+             {0xfa, 0x56, 0x9c, 0x48, 0x21, 0xd6, 0x9c, 0x48, 0x0f, 0xa3, 0xd6, 0x9c, 0x5f}},
+        Form{"shl rsi, 3; pushfq; imul rsi, rdx; pushfq; inc esi; pushfq", {0x48, 0xc1, 0xe6, 3, 0x9c, 0x48, 0x0f, 0xaf, 0xf2, 0x9c, 0xff, 0xc6, 0x9c}},
+        Form{"stac; mov rsi, [rbx]; add [rbx+8], rsi; pushfq; clac; mov r9, [rbx+16]",
+             {0x0f, 0x01, 0xcb, 0x48, 0x8b, 0x33, 0x48, 0x01, 0x73, 8, 0x9c, 0x0f, 0x01, 0xca, 0x4c, 0x8b, 0x4b, 16}},
+        Form{"mov [rsp+8], rbx; pop rsi; pop rsp; push rdx", {0x48, 0x89, 0x5c, 0x24, 8, 0x5e, 0x5c, 0x52}},
+        Form{"cmpxchg16b [rbx]", {0x48, 0x0f, 0xc7, 0x0b}},
+        Form{"mov rax, [rbx]; mov rdx, [rbx+8]; lock cmpxchg16b [rbx]", {0x48, 0x8b, 0x03, 0x48, 0x8b, 0x53, 8, 0xf0, 0x48, 0x0f, 0xc7, 0x0b}},
+        // What fills the TLB comes first: a miss is the handler's.
+        Form{"mov edx, [rbx]; mov [rbx], edx; mov ecx, 40; mov rdi, rbx; rep stosq", {0x8b, 0x13, 0x89, 0x13, 0xb9, 40, 0, 0, 0, 0x48, 0x89, 0xdf, 0xf3, 0x48, 0xab}},
+        Form{"mov edx, [rbx]; mov [rbx], edx; mov ecx, 1; lea rdi, [rbx+7ffh]; cmp rsi, rdx; rep stosb",
+             {0x8b, 0x13, 0x89, 0x13, 0xb9, 1, 0, 0, 0, 0x48, 0x8d, 0xbb, 0xff, 7, 0, 0, 0x48, 0x39, 0xd6, 0xf3, 0xaa}},
+        Form{"mov edx, [rbx]; mov [rbx], edx; mov ecx, 9; lea rsi, [rbx-16]; mov rdi, rbx; rep movsd", {0x8b, 0x13, 0x89, 0x13, 0xb9, 9, 0, 0, 0, 0x48, 0x8d, 0x73, 0xf0, 0x48, 0x89, 0xdf, 0xf3, 0xa5}},
+        Form{"mov edx, [rbx]; mov [rbx], edx; mov ecx, 100; lea rdi, [rbx-3]; mov rsi, rbx; rep movsb; rep movsw; mov cl, 3; rep stosw",
+             {0x8b, 0x13, 0x89, 0x13, 0xb9, 100, 0, 0, 0, 0x48, 0x8d, 0x7b, 0xfd, 0x48, 0x89, 0xde, 0xf3, 0xa4, 0xb1, 3, 0x66, 0xf3, 0xa5, 0xb1, 3, 0x66, 0xf3, 0xab}},
         Form{"cmp rsi, r9", {0x4c, 0x39, 0xce}}, Form{"bsf r9, rsi", {0x4c, 0x0f, 0xbc, 0xce}}));
 
 TEST(Translator, RefusesABufferThatHoldsNoBlock) {
@@ -220,6 +239,67 @@ TEST(Translator, RefusesABufferThatHoldsNoBlock) {
         EXPECT_EQ(translator.error().message, "a buffer of " + std::to_string(bytes) + " bytes for translated code; expected 65536 to 1073741824");
     }
     EXPECT_TRUE(Translator::create(machine->cpu(), Translator::kLeastBytes).has_value());
+}
+
+// Iterations are instructions: a repeated one stops at the quota, in one page or two, and whatever it is short of.
+TEST(Translator, RepeatedInstructionsKeepTheQuota) {
+    Translated const with = Translated::create();
+    auto const interpreted = TestMachine::create();
+    // loop: mov ecx, 20; rep stosq; mov cl, 7; rep movsb; rdtsc; add rbp, rax; dec ebx; jnz loop
+    std::vector<std::uint8_t> const code{0xb9, 20, 0, 0, 0, 0xf3, 0x48, 0xab, 0xb1, 7, 0xf3, 0xa4, 0x0f, 0x31, 0x48, 0x01, 0xc5, 0xff, 0xcb, 0x75, 0xeb};
+    for (std::uint64_t quota = 1; quota < 200; ++quota) {
+        CpuState state = TestMachine::ready();
+        state.gpr[rdi] = TestMachine::kData + 0xd00, state.gpr[rsi] = TestMachine::kData + 0x2f00;
+        state.gpr[rbx] = 6;
+        if (quota % 7 == 0) state.rflags |= rflags::kDirection;
+        for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+            machine->put_code(state, code);
+            for (unsigned i = 0; i < 3; ++i) static_cast<void>(machine->cpu().run(quota));
+        }
+        ASSERT_EQ(with.machine->cpu().state(), interpreted->cpu().state()) << quota;
+        ASSERT_EQ(with.machine->cpu().instructions(), interpreted->cpu().instructions()) << quota;
+        for (std::uint64_t at = TestMachine::kData; at < TestMachine::kData + 0x4000; at += 8)
+            ASSERT_EQ(with.machine->get<std::uint64_t>(at), interpreted->get<std::uint64_t>(at)) << quota << " at " << at;
+    }
+}
+
+// Memory of the user is the kernel's between STAC and CLAC, and not before and behind.
+TEST(Translator, UserMemoryIsReachedWithAccessCheckAlone) {
+    constexpr std::uint64_t kTables = 0x2000, kUser = 0x20000;
+    // loop: stac; inc dword [rsi]; mov eax, [rsi+4]; clac; dec ecx; jnz loop; and, with the access behind CLAC, mov edx, [rsi]
+    std::vector<std::uint8_t> const code{0x0f, 0x01, 0xcb, 0xff, 0x06, 0x8b, 0x46, 4, 0x0f, 0x01, 0xca, 0xff, 0xc9, 0x75, 0xf1, 0x8b, 0x16};
+    Translated const with = Translated::create();
+    auto const interpreted = TestMachine::create();
+    for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+        for (std::uint64_t level = 0; level < 3; ++level) machine->put(kTables + level * 0x1000, kTables + (level + 1) * 0x1000 + 7);
+        machine->put(kTables + 0x3000 + 8, std::uint64_t{TestMachine::kCode | 3});
+        machine->put(kTables + 0x3000 + 8 * (kUser >> kPageShift), std::uint64_t{TestMachine::kData | 7});
+        CpuState state = TestMachine::ready();
+        state.cr3 = kTables, state.cr4 |= cr4::kPhysicalAddressExtension | cr4::kSmap, state.cr0 |= cr0::kPaging;
+        state.gpr[rcx] = 50, state.gpr[rsi] = kUser;
+        machine->run(state, code);
+        ASSERT_TRUE(machine->fault());
+        EXPECT_EQ(machine->fault(), ExceptionVector::page_fault) << "behind the loop";
+        EXPECT_EQ(machine->get<std::uint32_t>(TestMachine::kData), 50u);
+    }
+    EXPECT_EQ(with.machine->after(), interpreted->after());
+    EXPECT_EQ(with.machine->cpu().instructions(), interpreted->cpu().instructions());
+    EXPECT_LT(with.translator->counters().slow_accesses, 8u) << "the tables of the view with AC are used";
+}
+
+TEST(Translator, PauseEndsTheRunWhileOthersWait) {
+    Translated const with = Translated::create();
+    CpuState state = TestMachine::ready();
+    state.rflags |= rflags::kCarry;
+    std::vector<std::uint8_t> const code{0x48, 0x39, 0xf6, 0xf3, 0x90, 0xff, 0xc0, 0xeb, 0xf7};  // cmp rsi, rsi; pause; inc eax; jmp back
+    with.machine->put_code(state, code);
+    EXPECT_EQ(with.machine->cpu().run(100).executed, 100u);
+    with.machine->cpu().set_yields(true);
+    Cpu::RunResult const result = with.machine->cpu().run(100);
+    EXPECT_EQ(result.reason, Leave::pause);
+    EXPECT_EQ(result.executed, 2u);
+    EXPECT_EQ(with.machine->cpu().state().rflags & rflags::kArithmetic, rflags::kZero | rflags::kParity);
+    EXPECT_EQ(with.machine->cpu().run(100).executed, 4u);
 }
 
 // What translated code cannot execute, the interpreter does, with the whole state, and goes back to translated code.
