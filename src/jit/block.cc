@@ -34,6 +34,8 @@ bool Emitter::decode_all() {
     instructions_.reserve(kMostInstructions);
     for (Trace* next = &request_.trace; next != nullptr; next = successor())
         if (!decode(*next)) break;
+    if (instructions_.empty()) return false;
+    if (!ends_at_its_beginning()) drop_copies();
     auto const count = static_cast<std::uint32_t>(instructions_.size());
     std::uint32_t before = 0;  // in this trace and those before it
     for (Instruction& at : instructions_) {
@@ -42,8 +44,16 @@ bool Emitter::decode_all() {
     }
     std::uint64_t const page = request_.trace.address & ~kPageMask;
     group_accesses(instructions_, [&](Instruction const& at) { return request_.code.may_lead(page + at.offset); });
-    if (count != 0) prepare_loop();
-    return count != 0;
+    prepare_loop();
+    return true;
+}
+
+/// From the first part on that has code of its own: a jump there costs little, but each copy costs time and memory.
+void Emitter::drop_copies() {
+    auto const copy = std::find_if(traces_.begin() + 1, traces_.end(), [](Trace const* trace) { return trace->code != nullptr; });
+    auto const kept = static_cast<std::uint32_t>(copy - traces_.begin());
+    traces_.resize(kept);
+    std::erase_if(instructions_, [&](Instruction const& at) { return at.trace >= kept; });
 }
 
 bool Emitter::decode(Trace& trace) {
@@ -92,11 +102,13 @@ Trace* Emitter::successor() {
     return fits && std::find(traces_.begin(), traces_.end(), next) == traces_.end() ? next : nullptr;
 }
 
-/// When both directions do, the one backwards: a loop.
+/// Entries are counted until there is code, and code is made in the order in which that happens. Of equals the one
+/// backwards: a loop.
 Trace* Emitter::more_often(Instruction const& branch) {
     Trace* const behind = warm_trace(branch.offset + branch.decoded.length);
     Trace* const taken = warm_trace(branch_target(branch));
     if (behind == nullptr || taken == nullptr) return behind != nullptr ? behind : taken;
+    if (behind->code != nullptr && taken->code != nullptr) return taken->code < behind->code ? taken : behind;
     bool const is_backwards = branch_target(branch) <= branch.offset;
     return taken->uses > behind->uses || (taken->uses == behind->uses && is_backwards) ? taken : behind;
 }

@@ -130,6 +130,7 @@ class Emitter : public Xbyak::CodeGenerator {
 
     // --- the block (block.cc) -------------------------------------------------------------------------------------
     bool decode_all();
+    void drop_copies();
     /// Appends the instructions of a trace. False: its code cannot be read.
     bool decode(Trace& trace);
     void decode(Instruction& at, std::span<std::uint8_t const> code);
