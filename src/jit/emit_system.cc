@@ -110,7 +110,7 @@ void Emitter::emit_pause(Instruction const& at) {
 void Emitter::emit_push_flags(Instruction const& at) {
     flush_pending();
     Xbyak::RegExp const place = find_stack(at, -8, true);
-    call(request_.thunks.flags_image);
+    call_quietly(request_.thunks.flags_image);
     host_flags_ = HostFlags::stale;
     mov(qword[place], r10);
     lea(r8, ptr[r8 - 8]);

@@ -330,10 +330,13 @@ TEST(Translator, LoopsPutRegistersBack) {
     // loop: dec r9d; jz out; mov eax, r10d; div dword [rbx+r9*4]; add r10d, eax; jmp loop (out: by #DE or the end)
     std::vector<std::uint8_t> const divides{0x41, 0xff, 0xc9, 0x74, 0x0d, 0x31, 0xd2, 0x44, 0x89, 0xd0, 0x42,
                                             0xf7, 0x34, 0x8b, 0x41, 0x01, 0xc2, 0xeb, 0xee};
+    // loop: shl r8d, 3; pushfq; pop r10; xor r8, [rbx]; mov rbp, r12; mov r14, r13; add r11, r10; dec r9d; jnz loop
+    std::vector<std::uint8_t> const images{0x41, 0xc1, 0xe0, 3,    0x9c, 0x41, 0x5a, 0x4c, 0x33, 0x03, 0x4c, 0x89,
+                                           0xe5, 0x4d, 0x89, 0xee, 0x4d, 0x01, 0xd3, 0x41, 0xff, 0xc9, 0x75, 0xe8};
     Translated const with = Translated::create();
     auto const interpreted = TestMachine::create();
     std::mt19937_64 random{3};
-    for (auto const& code : {plain, handled, divides}) {
+    for (auto const& code : {plain, handled, divides, images}) {
         for (std::uint64_t turns = 1; turns < 70; ++turns) {
             CpuState state = TestMachine::ready();
             for (auto& gpr : state.gpr) gpr = random() >> (random() & 31);
