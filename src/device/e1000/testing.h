@@ -161,12 +161,17 @@ class RunningController {
         : ring_count_{ring_count}, controller{kMac, machine.clock, machine} {
         controller.set_observer(&observer);
         controller.set_carrier(true);
+        set_up();
+    }
+    /// What a driver does after a reset.
+    void set_up() {
+        next_tx_ = 0;
         set(kTdbal, kTxRing);
-        set(kTdlen, ring_count * kDescriptorBytes);
+        set(kTdlen, ring_count_ * kDescriptorBytes);
         set(kTctl, kTctlEn | kTctlPsp);
         set(kRdbal, kRxRing);
-        set(kRdlen, ring_count * kDescriptorBytes);
-        for (std::uint32_t i = 0; i < ring_count; ++i) machine.put(rx_descriptor(i), rx_buffer(i));
+        set(kRdlen, ring_count_ * kDescriptorBytes);
+        for (std::uint32_t i = 0; i < ring_count_; ++i) machine.put(rx_descriptor(i), rx_buffer(i));
         set(kRctl, kRctlEn | kRctlBam);
         (void)get(kIcr);
         observer.count = 0;

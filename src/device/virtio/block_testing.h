@@ -88,19 +88,26 @@ class RunningBlock {
         write(0x1C, Width::word, 1);
         write(0x14, Width::byte, kReady | kDriverOk);
     }
-    void put_header(std::uint32_t type, std::uint64_t sector) {
-        machine.put(kHeader, type);
-        machine.put(kHeader + 4, std::uint32_t{0});
-        machine.put(kHeader + 8, sector);
+    void put_header(std::uint32_t type, std::uint64_t sector, std::uint64_t at = kHeader) {
+        machine.put(at, type);
+        machine.put(at + 4, std::uint32_t{0});
+        machine.put(at + 8, sector);
         machine.put(kStatus, std::uint8_t{0xEE});
     }
     /// Makes a request of a header, these pieces and a status byte available.
     void request(std::uint32_t type, std::uint64_t sector, std::vector<Slot> pieces) {
         put_header(type, sector);
-        pieces.insert(pieces.begin(), Slot{kHeader, 16, 0, 0});
-        pieces.push_back({kStatus, 1, kWrite, 0});
-        ring.offer_pieces(std::move(pieces));
+        offer(kHeader, std::move(pieces), kStatus);
         block.notify(0);
+    }
+    /// The same of a header that is there, without a doorbell.
+    void offer(std::uint64_t header, std::vector<Slot> pieces, std::uint64_t status) {
+        std::vector<Slot> all;
+        all.reserve(pieces.size() + 2);
+        all.push_back({header, 16, 0, 0});
+        all.insert(all.end(), pieces.begin(), pieces.end());
+        all.push_back({status, 1, kWrite, 0});
+        ring.offer_pieces(std::move(all));
     }
     void pass(std::uint64_t ns) {
         machine.clock.advance_to(machine.clock.now() + Ticks{ns});

@@ -2,17 +2,17 @@
 // it.
 #include <gtest/gtest.h>
 
-#include "device/changing_memory.h"
 #include "device/e1000/testing.h"
 #include "device/flow.h"
-#include "device/segmenter.h"
+#include "device/hostile_testing.h"
 #include "device/virtio/testing.h"
 
 namespace backplane::virtio {
 namespace {
 
 using namespace testing;
-using backplane::testing::ChangingMemory;
+using backplane::testing::carry_one;
+using backplane::testing::change_before_each_access;
 using e1000::testing::kTransport;
 using e1000::testing::make_tcp;
 
@@ -41,37 +41,6 @@ void expect_recovers(RunningNet& nic, char const* what, std::uint64_t which = 0)
     std::uint16_t const before = nic.transmit_ring.used_index();
     nic.net.complete_transmit(nic.net.take_front());
     EXPECT_EQ(nic.transmit_ring.used_index(), before + 1) << what << " " << which;
-}
-
-/// What a frame says of itself holds, whatever has become of its bytes in the guest since.
-void check_frame(Frame const& frame) {
-    std::uint64_t sum = 0;
-    for (ConstByteSpan const piece : frame.pieces) sum += piece.size();
-    check(sum == frame.bytes, "a frame has as many bytes as it says");
-    Offload const& offload = frame.offload;
-    bool const is_whole = offload.segments != Offload::Segments::none;
-    check(!offload.needs_checksum || offload.checksum_start + offload.checksum_offset + 2U <= frame.bytes,
-          "the sum is within the frame");
-    check(!is_whole || (offload.segment_bytes >= 8 && offload.header_bytes < frame.bytes), "a frame can be cut");
-}
-
-/// What a link does with the frame at the head: finishes it, lands it in the same machine, and tells the sender.
-/// \return whether there was one
-bool carry_one(RunningNet& nic) {
-    Frame const* const frame = nic.net.front();
-    if (frame == nullptr) return false;
-    check_frame(*frame);
-    Segmenter segmenter;
-    std::uint32_t const count = segmenter.start(*frame);
-    for (std::uint32_t i = 0; i < count; ++i) {
-        Frame const& segment = segmenter.segment(i);
-        std::uint64_t bytes = 0;
-        for (ConstByteSpan const piece : segment.pieces) bytes += piece.size();
-        check(bytes == segment.bytes && segment.offload.is_finished(), "a segment is finished");
-    }
-    if (nic.net.accepts().covers(frame->offload)) (void)nic.net.receive(*frame);
-    nic.net.complete_transmit(nic.net.take_front());
-    return true;
 }
 
 TEST(HostileDriver, PiecesWithoutBytesCountAsPiecesOnly) {
@@ -172,7 +141,7 @@ TEST(HostileDriver, BuffersThatOverlapHarmOnlyTheirDriver) {
         nic.send(with_header(kPlain, make_frame(60, kPeerMac)));
         (void)land_in({{target, 2048, 0, 0}});
         for (std::uint16_t queue = 0; queue < 3; ++queue) nic.net.notify(queue);
-        carry_one(nic);
+        carry_one(nic.net);
         expect_recovers(nic, "overlaps a ring", target);
     }
 }
@@ -302,44 +271,10 @@ TEST(HostileDriver, RingsOfOneMemoryForAllThreeQueues) {
         nic.machine.put_bytes(kPacket, with_header(kPlain, make_frame(60)));
         ring.offer_pieces({{kPacket, 72, static_cast<std::uint16_t>(i % 3 == 0 ? kWrite : 0), 0}});
         nic.net.notify(static_cast<std::uint16_t>(i % 3));
-        carry_one(nic);
+        carry_one(nic.net);
         (void)nic.receive(make_frame(60));
     }
     expect_recovers(nic, "one memory for all rings");
-}
-
-// With the sanitizers there are ten times as many accesses, which all cost more: every 97th is enough there.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t kStride = 97;
-#else
-constexpr std::uint64_t kStride = 1;
-#endif
-
-// What a page becomes: all of it nonsense, or one 16-bit word of its first sixteen bytes, which is an index, a length
-// or a field of a header, while the rest stays as it was. That is what finds a device that reads a field once to check
-// it and once to use it: docs/design/virtio.md says which such mistakes this test was seen to find.
-enum class Change : std::uint8_t { ones, zeroes, small, all_pages_small, word_1, word_2, word_4 };
-constexpr std::array kChanges{Change::ones,   Change::zeroes, Change::small, Change::all_pages_small,
-                              Change::word_1, Change::word_2, Change::word_4};
-
-void spoil(ByteSpan page, Change change, std::uint64_t n) {
-    auto const set_word = [&](std::size_t word) { store(page, 2 * word, std::uint16_t{0x40}); };
-    switch (change) {
-        case Change::ones:
-        case Change::zeroes:
-            std::ranges::fill(page.first(256), static_cast<std::byte>(change == Change::ones ? 0xFF : 0));
-            return;
-        case Change::small:
-        case Change::all_pages_small:
-            for (std::size_t i = 0; i < 256; ++i) page[i] = static_cast<std::byte>((i * 7 + n * 13) % 5 * (i % 2));
-            return;
-        case Change::word_1:  // the index of a ring; how many pairs
-            return set_word(1);
-        case Change::word_2:  // the first place of a ring; what a packet is cut into
-            return set_word(2);
-        case Change::word_4:  // the length of a piece; where a sum goes
-            return set_word(4);
-    }
 }
 
 /// A TCP packet for the card itself, of a flow whose frames go to this one of two pairs.
@@ -350,8 +285,7 @@ std::vector<std::uint8_t> own_tcp(std::size_t payload, std::uint16_t pair) {
     return frame;
 }
 
-// Before each access of the device to the rings, an indirect table, a packet or a command, another processor of the
-// guest fills with nonsense what is about to be accessed, or everything: what was read before is as it should be.
+// The rings, an indirect table, a packet and commands.
 TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
     RunningNet nic{kAll, {.pairs = 2}};
     auto const prepare = [&] {
@@ -378,7 +312,7 @@ TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
     auto const work = [&] {
         for (std::uint16_t const queue : {4, 0, 1, 2, 3}) nic.net.notify(queue);
         unsigned carried = 0;
-        while (carry_one(nic)) check(++carried <= 2 * RunningNet::kSize, "no more frames than the rings have places");
+        while (carry_one(nic.net)) check(++carried <= 2 * RunningNet::kSize, "no more frames than the rings have places");
         nic.net.notify(Net::kReceiveQueue);
     };
     std::vector<ByteSpan> watched;
@@ -389,7 +323,6 @@ TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
     for (DriverRing* const ring :
          {&nic.receive_ring, &nic.transmit_ring, &nic.control_ring, &nic.ring_of(2), &nic.ring_of(3)})
         for (std::uint64_t const page : {ring->descriptors(), ring->available(), ring->used()}) watch(page);
-    ChangingMemory changing{watched};
     // As long as nothing changes all of it is done: both directions of both pairs, and both commands.
     prepare();
     work();
@@ -399,22 +332,9 @@ TEST(HostileDriver, MemoryThatChangesBetweenAnyTwoAccesses) {
     EXPECT_EQ(nic.net.pair_counters()[0], (QueuePairCounters{2, 2}));
     EXPECT_EQ(nic.net.pair_counters()[1], (QueuePairCounters{1, 1}));
 
-    bool has_changed = true;
-    std::uint64_t n = 0;
-    for (; has_changed; n += kStride) {
-        for (Change const change : kChanges) {
-            prepare();
-            has_changed = changing.run(
-                n,
-                [&](ByteSpan next) {
-                    if (change != Change::all_pages_small) return spoil(next, change, n);
-                    for (ByteSpan const page : watched) spoil(page, change, n);
-                },
-                work);
-            expect_recovers(nic, "changed before access", n);
-        }
-    }
-    RecordProperty("accesses", static_cast<int>(n - kStride));
+    std::uint64_t const n =
+        change_before_each_access(watched, prepare, work, [&](std::uint64_t which) { expect_recovers(nic, "changed before access", which); });
+    RecordProperty("accesses", static_cast<int>(n));
     EXPECT_GT(n, 100U) << "the test looks between all reads";
 }
 
