@@ -9,8 +9,8 @@
 
 namespace backplane {
 
-/// One entry of the cache of indirect jump targets; an empty one holds an address that belongs into another slot, so
-/// that no target finds it.
+/// One entry of the cache of indirect jump targets; an empty one holds an address that belongs into another set of slots,
+/// so that no target finds it.
 struct JumpEntry {
     std::uint64_t rip;
     void const* code;
@@ -32,6 +32,9 @@ struct TranslatedState {
     static constexpr std::uint32_t kJumpEntries = 8192;
     // Functions begin at multiples of 16 and often at the same offset of a page; the product's upper bits tell them apart.
     static constexpr std::uint32_t kJumpFactor = 0x5851'f42d, kJumpShift = 19;
+    /// Slots of a set: a target is in its own or, one of another target of the set being there, in the one whose number differs in
+    /// the bits of 1, 2 or 3. Translated code looks into the first, a thunk into the others.
+    static constexpr std::size_t kJumpWays = 4;
     static constexpr unsigned kShelves = 8;
 
     std::uint64_t page_address{0};  ///< linear address of the page that the running block lies in
@@ -52,12 +55,25 @@ struct TranslatedState {
     }
 
     static std::size_t jump_index(std::uint64_t rip) { return static_cast<std::uint32_t>(rip) * kJumpFactor >> kJumpShift; }
+    /// Into the target's own slot; what was there moves on, and the last one of the set is lost.
     void remember(unsigned view, std::uint64_t rip, void const* code) {
         std::size_t const index = jump_index(rip);
-        JumpEntry& entry = jumps[view][index];
-        if (entry.code == nullptr) used[view].push_back(static_cast<std::uint16_t>(index));
-        entry = {rip, code};
+        auto& slots = jumps[view];
+        // All slots before that `way` are in use, and listed; an older entry of rip behind it, which a forgotten page may leave, is
+        // one as well and does no harm.
+        std::size_t way = 0;
+        while (way + 1 < kJumpWays && slots[index ^ way].code != nullptr && slots[index ^ way].rip != rip) ++way;
+        if (slots[index ^ way].code == nullptr) used[view].push_back(static_cast<std::uint16_t>(index ^ way));
+        for (; way != 0; --way) slots[index ^ way] = slots[index ^ (way - 1)];
+        slots[index] = {rip, code};
         pages[view][rip >> kPageShift & 1023] = true;
+    }
+    /// The code at rip, or null.
+    [[nodiscard]] void const* find(unsigned view, std::uint64_t rip) const {
+        std::size_t const index = jump_index(rip);
+        for (std::size_t way = 0; way < kJumpWays; ++way)
+            if (jumps[view][index ^ way].rip == rip) return jumps[view][index ^ way].code;
+        return nullptr;
     }
     void forget_view(unsigned view) {
         if (used[view].empty()) return;
@@ -92,8 +108,8 @@ struct TranslatedState {
     }
 
   private:
-    /// Address 0 belongs into slot 0, where 1 does not belong.
-    static JumpEntry empty(std::size_t index) { return {index == 0 ? 1U : 0U, nullptr}; }
+    /// Address 0 belongs into the first set, where 1 does not belong.
+    static JumpEntry empty(std::size_t index) { return {index < kJumpWays ? 1U : 0U, nullptr}; }
     void forget(unsigned view, std::size_t index) { jumps[view][index] = empty(index); }
 };
 

@@ -155,7 +155,7 @@ std::string sizes_of(Sample const& sample) {
     Thunks thunks{};
     for (auto* const thunk : {&thunks.slow_read, &thunks.slow_write, &thunks.call_handler, &thunks.last_handler,
                               &thunks.materialize, &thunks.keep_carry, &thunks.load_xmm, &thunks.load_ymm,
-                              &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone, &thunks.weigh_guess, &thunks.flags_image})
+                              &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone, &thunks.weigh_guess, &thunks.flags_image, &thunks.look_again[0], &thunks.look_again[1]})
         *thunk = arena.data();
     std::deque<Link> links;
     std::deque<HandlerSite> sites;

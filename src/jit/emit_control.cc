@@ -61,7 +61,7 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
     and_(r10d, (TranslatedState::kJumpEntries - 1) << 4);
     cmp(r9, qword[r15 + r10 + o_.jumps[view_]]);
     if (op == nullptr) {
-        jne(request_.thunks.exit_rip);
+        jne(request_.thunks.look_again[view_]);
     } else {
         MissStub& stub = miss_stubs_.emplace_back();
         stub.op = op;
@@ -103,7 +103,7 @@ std::uint8_t const* Emitter::emit_stubs() {
         sar(r10, 47);
         add(r10, 1);
         cmp(r10, 1);
-        jbe(request_.thunks.exit_rip);
+        jbe(request_.thunks.look_again[view_]);
         if (stub.undo != 0) lea(r8, ptr[r8 + stub.undo]);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
         jmp(request_.thunks.exit_alone, T_NEAR);

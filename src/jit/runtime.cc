@@ -270,14 +270,14 @@ void const* JitRuntime::after_handler(Cpu* cpu) {
     std::uint64_t const rip = cpu->rip_;
     unsigned const view = cpu->tlb_ == &cpu->user_tlb_ ? 0 : 1;
     bool const known_view = view == 0 || cpu->tlb_ == &cpu->supervisor_tlb_;
-    JumpEntry const& entry = state.jumps[view][TranslatedState::jump_index(rip)];
     // At the quota's end the instruction at rip is not executed yet, and RF is still its.
     bool const ready = !cpu->attention_ && cpu->leave_reason_ == Leave::next && cpu->mode_ == CodeMode::bits64 &&
                        cpu->remaining_ != 0;
-    if (!ready || !known_view || entry.rip != rip || entry.code == nullptr) return next_code(cpu, nullptr);
+    void const* const code = ready && known_view ? state.find(view, rip) : nullptr;
+    if (code == nullptr) return next_code(cpu, nullptr);
     state.page_address = rip & ~kPageMask;
     cpu->state_.rflags &= ~rflags::kResume;
-    return entry.code;
+    return code;
 }
 
 void JitRuntime::remember(Cpu& cpu, Trace const& trace) {

@@ -57,6 +57,26 @@ ThunkMaker::Code ThunkMaker::make_exit(Code leave, bool with_link) {
     return start;
 }
 
+ThunkMaker::Code ThunkMaker::make_look_again(unsigned view, Code exit_rip) {
+    Code const start = here();
+    Xbyak::Label found;
+    Xbyak::Reg64 const slot = Xbyak::util::r10;
+    imul(slot.cvt32(), address_.cvt32(), TranslatedState::kJumpFactor);
+    shr(slot.cvt32(), TranslatedState::kJumpShift - 4);  // an entry has 16 bytes
+    and_(slot.cvt32(), (TranslatedState::kJumpEntries - 1) << 4);
+    for (std::uint32_t way = 1; way < TranslatedState::kJumpWays; ++way) {
+        xor_(slot.cvt32(), (way ^ (way - 1)) << 4);
+        cmp(address_, qword[state_ + slot + o_.jumps[view]]);
+        je(found);
+    }
+    jmp(exit_rip, T_NEAR);
+    L(found);
+    and_(address_, -static_cast<std::int32_t>(kPageBytes));
+    mov(qword[state_ + o_.page_address], address_);
+    jmp(qword[state_ + slot + (o_.jumps[view] + 8)]);
+    return start;
+}
+
 void ThunkMaker::make_forward(std::uint32_t offset, jit::Link const& link, Code exit_link) {
     mov(address_, qword[state_ + o_.page_address]);
     if (offset != 0) add(address_, offset);

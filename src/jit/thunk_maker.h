@@ -27,6 +27,8 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     Code make_return();
     /// R9 = rip; with_link: R10 = Link.
     Code make_exit(Code leave, bool with_link);
+    /// R9 = rip, which is not in its own slot of the cache: looks into the others of its set.
+    Code make_look_again(unsigned view, Code exit_rip);
     /// To the address at `offset` in the running page, through a link.
     void make_forward(std::uint32_t offset, jit::Link const& link, Code exit_link);
     /// R9 = rip; always to the dispatcher.

@@ -76,6 +76,7 @@ void Translator::make_thunks() {
     auto const enter = named("enter", maker.make_enter());
     auto const leave = named("return", maker.make_return());
     thunks_.exit_rip = named("exit_rip", maker.make_exit(leave, false));
+    for (unsigned view = 0; view < 2; ++view) thunks_.look_again[view] = named("look_again", maker.make_look_again(view, thunks_.exit_rip));
     thunks_.exit_dispatch = named("exit_dispatch", maker.make_exit_dispatch(leave));
     thunks_.exit_link = named("exit_link", maker.make_exit(leave, true));
     thunks_.slow_read = named("slow_read", maker.make_slow(&JitRuntime::resolve_read, leave), kCalled);

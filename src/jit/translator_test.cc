@@ -60,9 +60,35 @@ TEST(DeferredFlags, OverridesApplyOnTopAndOnce) {
 }
 
 TEST(TranslatedState, NoTargetFindsAnEmptyJumpEntry) {
+    constexpr std::size_t kWays = TranslatedState::kJumpWays;
     TranslatedState const state;
     for (auto const& view : state.jumps)
-        for (std::size_t i = 0; i < view.size(); ++i) EXPECT_NE(TranslatedState::jump_index(view[i].rip), i);
+        for (std::size_t i = 0; i < view.size(); ++i) EXPECT_NE(TranslatedState::jump_index(view[i].rip) / kWays, i / kWays);
+}
+
+TEST(TranslatedState, TargetsOfASetAreAllThereAndTheOldestGoes) {
+    constexpr std::size_t kWays = TranslatedState::kJumpWays;
+    auto const state = std::make_unique<TranslatedState>();
+    std::vector<std::uint64_t> set;  // more than it has slots
+    for (std::uint64_t rip = 0x1000; set.size() <= kWays; rip += 16)
+        if (TranslatedState::jump_index(rip) / kWays == 77) set.push_back(rip);
+    auto const code_of = [&](std::uint64_t rip) { return reinterpret_cast<void const*>(rip + 1); };
+    for (std::size_t i = 0; i < kWays; ++i) state->remember(1, set[i], code_of(set[i]));
+    for (std::size_t i = 0; i < kWays; ++i) EXPECT_EQ(state->find(1, set[i]), code_of(set[i]));
+    state->remember(1, set[1], code_of(set[1])), state->remember(1, set[1], code_of(7));
+    for (std::size_t i = 0; i < kWays; ++i) EXPECT_EQ(state->find(1, set[i]), i == 1 ? code_of(7) : code_of(set[i]));
+    EXPECT_EQ(state->jumps[1][TranslatedState::jump_index(set[1])].rip, set[1]) << "where translated code looks";
+    EXPECT_EQ(state->used[1].size(), kWays);
+    state->remember(1, set[kWays], code_of(set[kWays]));
+    std::size_t found = 0;
+    for (std::uint64_t const rip : set) found += state->find(1, rip) != nullptr ? 1 : 0;
+    EXPECT_EQ(found, kWays);
+    EXPECT_EQ(state->find(0, set[0]), nullptr);
+    state->forget_page(set[1]);
+    EXPECT_EQ(state->find(1, set[1]), nullptr);
+    for (std::size_t const i : {0, 2, 3, 4, 0, 3}) state->remember(1, set[i], code_of(set[i]));  // free slots before them and behind
+    state->forget_view(1);
+    for (std::size_t i = 0; i < kWays; ++i) EXPECT_EQ(state->jumps[1][77 * kWays + i].code, nullptr) << "all of them were listed";
 }
 
 /// A machine whose traces are translated at their first entry; null when the host refuses memory for code.
