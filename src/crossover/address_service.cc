@@ -259,7 +259,7 @@ struct AddressService::Udp {
     ConstByteSpan payload;
 };
 
-void AddressService::take(ConstByteSpan frame, Ticks sent) {
+void AddressService::take(ConstByteSpan frame, Ticks sent, Offload const&) {
     if (frame.size() < kEthernetBytes) return;
     std::uint16_t const type = load_be16(frame, kEtherTypeAt);
     if (type == kArp) take_arp(frame, sent);

@@ -63,7 +63,7 @@ class AddressService final : public PacketPort {
 
   private:
     struct Udp;
-    void take(ConstByteSpan frame, Ticks sent) override;
+    void take(ConstByteSpan frame, Ticks sent, Offload const& lacks) override;
     void take_arp(ConstByteSpan frame, Ticks sent);
     void take_ipv4(ConstByteSpan frame, Ticks sent);
     void take_ping(ConstByteSpan frame, ConstByteSpan packet, Ticks sent);

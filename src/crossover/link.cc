@@ -57,6 +57,7 @@ PortIndex Link::attach_outside(PortIndex index, FramePort& port, std::string nam
         each.landings.reserve(ports_.size());
     });
     port.set_observer(this);
+    port.allow_unfinished_frames();
     port.set_carrier(carrier_ == Carrier::up);
     port_changed();
     return index;

@@ -12,7 +12,7 @@ constexpr std::size_t kLeastFrameBytes = 60;  // without FCS; shorter ones are p
 Frame const* PacketPort::front() {
     if (queue_.empty()) return nullptr;
     piece_ = queue_.front().bytes;
-    frame_ = {{&piece_, 1}, static_cast<std::uint32_t>(piece_.size()), queue_.front().sent};
+    frame_ = {{&piece_, 1}, static_cast<std::uint32_t>(piece_.size()), queue_.front().sent, queue_.front().lacks};
     return &frame_;
 }
 
@@ -26,19 +26,19 @@ ReceiveResult PacketPort::receive(Frame const& frame) {
     gathered_.clear();
     for (ConstByteSpan const piece : frame.pieces) gathered_.insert(gathered_.end(), piece.begin(), piece.end());
     ++landed_;
-    take(gathered_, frame.sent);
+    take(gathered_, frame.sent, frame.offload);
     return ReceiveResult::landed;
 }
 
 bool PacketPort::has_room() const { return queue_.size() < kMostQueuedFrames && queued_bytes_ < kMostQueuedBytes; }
 
-void PacketPort::send(ConstByteSpan frame, Ticks now) {
+void PacketPort::send(ConstByteSpan frame, Ticks now, Offload const& lacks) {
     // Without a cable the outside must not fill the queue with what would be out of date when it is plugged in.
     if (!has_carrier_ || !has_room()) {
-        ++dropped_;
+        drop();
         return;
     }
-    queue_.push_back({{frame.begin(), frame.end()}, now});
+    queue_.push_back({{frame.begin(), frame.end()}, now, lacks});
     std::vector<std::byte>& queued = queue_.back().bytes;
     if (queued.size() < kLeastFrameBytes) queued.resize(kLeastFrameBytes);
     queued_bytes_ += queued.size();

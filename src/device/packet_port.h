@@ -45,10 +45,13 @@ class PacketPort : public FramePort {
     [[nodiscard]] bool has_room() const;
 
   protected:
-    /// A frame from a machine: finished, in one piece, valid during the call.
-    virtual void take(ConstByteSpan frame, Ticks sent) = 0;
-    /// Sends a frame to the machines, at a virtual time that all of them have reached.
-    void send(ConstByteSpan frame, Ticks now);
+    /// A frame from a machine: in one piece, valid during the call. It lacks no more than accepts() says.
+    virtual void take(ConstByteSpan frame, Ticks sent, Offload const& lacks) = 0;
+    /// Sends a frame to the machines, at a virtual time that all of them have reached. It may lack something once the carrier
+    /// has said allow_unfinished_frames().
+    void send(ConstByteSpan frame, Ticks now, Offload const& lacks = {});
+    /// Counts a frame from outside that goes nowhere.
+    void drop() { ++dropped_; }
 
     OutsideRefusals refusals_{};
 
@@ -56,6 +59,7 @@ class PacketPort : public FramePort {
     struct Queued {
         std::vector<std::byte> bytes;
         Ticks sent;
+        Offload lacks;
     };
 
     MacAddress address_;

@@ -14,7 +14,7 @@ class Echo final : public PacketPort {
     std::vector<std::vector<std::byte>> seen;
 
   private:
-    void take(ConstByteSpan frame, Ticks) override { seen.emplace_back(frame.begin(), frame.end()); }
+    void take(ConstByteSpan frame, Ticks, Offload const&) override { seen.emplace_back(frame.begin(), frame.end()); }
 };
 
 struct Observer final : FramePortObserver {

@@ -146,7 +146,7 @@ Expected<std::unique_ptr<NatUplink>, Error> NatUplink::create(NatOptions const& 
     return uplink;
 }
 
-void NatUplink::take(ConstByteSpan frame, Ticks sent) {
+void NatUplink::take(ConstByteSpan frame, Ticks sent, Offload const&) {
     if (frame.size() < kEthernetBytes || is_dhcp(frame)) return;
     slirp_->now = std::max(slirp_->now, sent);
     slirp_input(slirp_->instance, reinterpret_cast<std::uint8_t const*>(frame.data()), static_cast<int>(frame.size()));

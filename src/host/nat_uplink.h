@@ -50,7 +50,7 @@ class NatUplink final : public PacketPort, public Pollable {
   private:
     struct Slirp;
     NatUplink();
-    void take(ConstByteSpan frame, Ticks sent) override;
+    void take(ConstByteSpan frame, Ticks sent, Offload const& lacks) override;
 
     std::unique_ptr<Slirp> slirp_;
     std::size_t first_descriptor_{0};  // of its own, in the set that was filled last

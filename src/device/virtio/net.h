@@ -16,6 +16,7 @@
 #include "device/frame_port.h"
 #include "device/network_card.h"
 #include "device/virtio/device.h"
+#include "device/virtio/net_header.h"
 #include "device/virtio/net_options.h"
 
 namespace backplane::virtio {
@@ -39,23 +40,6 @@ inline constexpr std::uint64_t kControlReceiveExtra = 1U << 20;
 inline constexpr std::uint64_t kMultiqueue = 1U << 22;
 inline constexpr std::uint64_t kControlMacAddress = 1U << 23;
 }  // namespace net_feature
-
-/// struct virtio_net_hdr, [VIRTIO] 5.1.6.
-struct NetHeader {
-    std::uint8_t flags;
-    std::uint8_t segmentation;
-    std::uint16_t header_bytes;
-    std::uint16_t segment_bytes;
-    std::uint16_t checksum_start;
-    std::uint16_t checksum_offset;
-    std::uint16_t buffer_count;
-};
-static_assert(sizeof(NetHeader) == 12);
-inline constexpr std::uint8_t kHeaderNeedsChecksum = 1;
-inline constexpr std::uint8_t kHeaderDataValid = 2;
-inline constexpr std::uint8_t kSegmentationNone = 0;
-inline constexpr std::uint8_t kSegmentationTcp4 = 1;
-inline constexpr std::uint8_t kSegmentationTcp6 = 4;
 
 /// What the control queue's commands set, [VIRTIO] 5.1.6.5.
 struct ReceiveFilter {

@@ -198,20 +198,9 @@ bool Net::are_writable(GuestMemory& memory, std::uint64_t bytes) const {
 
 // [VIRTIO] 5.1.6.4.1
 NetHeader Net::header_for(Frame const& frame) const {
-    Offload const& offload = frame.offload;
-    NetHeader header{};
+    NetHeader header = header_of(frame.offload);
     header.buffer_count = static_cast<std::uint16_t>(buffer_count_);
-    if (offload.needs_checksum) {
-        header.flags = kHeaderNeedsChecksum;
-        header.checksum_start = offload.checksum_start;
-        header.checksum_offset = offload.checksum_offset;
-    } else if (offload.is_checked && has(net_feature::kGuestChecksum)) {
-        header.flags = kHeaderDataValid;
-    }
-    if (offload.segments == Offload::Segments::none) return header;
-    header.segmentation = offload.segments == Offload::Segments::tcp_ipv4 ? kSegmentationTcp4 : kSegmentationTcp6;
-    header.header_bytes = offload.header_bytes;
-    header.segment_bytes = offload.segment_bytes;
+    if (!frame.offload.needs_checksum && frame.offload.is_checked && has(net_feature::kGuestChecksum)) header.flags = kHeaderDataValid;
     return header;
 }
 

@@ -13,7 +13,6 @@ constexpr std::uint32_t kEthernetBytes = 14;
 // The longest IPv6 packet behind an Ethernet header with a VLAN tag.
 constexpr std::uint64_t kLargestFrameBytes = 18 + 40 + 65535;
 // Linux refuses smaller ones of others, too; what a packet can be cut into is bounded by it.
-constexpr std::uint16_t kSmallestSegmentBytes = 8;
 
 }  // namespace
 
@@ -110,33 +109,13 @@ bool Net::add_pieces(GuestMemory const& memory) {
 
 // [VIRTIO] 5.1.6.2: what the driver asks for it must have negotiated.
 bool Net::set_offload(NetHeader const& header) {
-    using Segments = Offload::Segments;
-    Offload& offload = frame_.offload;
-    offload.needs_checksum = (header.flags & kHeaderNeedsChecksum) != 0;
-    if (offload.needs_checksum) {
-        if (!has(net_feature::kChecksum)) return false;
-        offload.checksum_start = header.checksum_start;
-        offload.checksum_offset = header.checksum_offset;
-    }
-    switch (header.segmentation) {
-        case kSegmentationNone:
-            return is_consistent(frame_);
-        case kSegmentationTcp4:
-            if (!has(net_feature::kHostTso4)) return false;
-            offload.segments = Segments::tcp_ipv4;
-            break;
-        case kSegmentationTcp6:
-            if (!has(net_feature::kHostTso6)) return false;
-            offload.segments = Segments::tcp_ipv6;
-            break;
-        default:
-            return false;
-    }
-    offload.segment_bytes = header.segment_bytes;
-    // The driver's header length is a hint; a receiver's driver must be able to believe ours.
-    std::uint32_t const header_bytes = segment_header_bytes(frame_);
-    offload.header_bytes = static_cast<std::uint16_t>(header_bytes);
-    return header_bytes != 0 && header.segment_bytes >= kSmallestSegmentBytes;
+    bool const is_negotiated = ((header.flags & kHeaderNeedsChecksum) == 0 || has(net_feature::kChecksum)) &&
+                               (header.segmentation != kSegmentationTcp4 || has(net_feature::kHostTso4)) &&
+                               (header.segmentation != kSegmentationTcp6 || has(net_feature::kHostTso6));
+    auto const offload = offload_of(header, frame_);
+    if (!is_negotiated || !offload) return false;
+    frame_.offload = *offload;
+    return true;
 }
 
 // The chain at the head is none of the queue's any more.
