@@ -23,8 +23,6 @@ struct Access {
 };
 
 struct Instruction {
-    Instruction() {}  // what the decoder fills in is large
-
     ZydisDecodedInstruction decoded;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     Effects effects;
