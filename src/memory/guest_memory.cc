@@ -19,17 +19,19 @@ bool GuestMemory::is_ram(GuestPage first, std::uint64_t count) const {
     });
 }
 
-// Follows the page map as long as the next page's frame is the next frame: host memory is contiguous there.
+namespace {
+
+/// The most pages that `bytes` bytes can touch; no number of bytes overflows it.
+std::uint64_t most_pages_of(std::uint64_t bytes) { return (bytes - 1) / kPageBytes + 2; }
+
+}  // namespace
+
 std::byte* GuestMemory::piece(GuestPhys start, std::uint64_t bytes, Access needed, std::uint64_t& piece_bytes) const {
-    PageEntry const first = map_.lookup(page_of(start));
-    if (first.access < needed || bytes == 0) return nullptr;
-    std::uint64_t length = kPageBytes - start.page_offset();
-    for (std::uint32_t i = 1; length < bytes; ++i, length += kPageBytes) {
-        PageEntry const next = map_.lookup(GuestPage{page_of(start).value() + i});
-        if (next.access < needed || next.frame.value() != first.frame.value() + i) break;
-    }
-    piece_bytes = std::min(length, bytes);
-    return pool_.host(first.frame) + start.page_offset();
+    if (bytes == 0) return nullptr;
+    PageRun const run = map_.run(page_of(start), most_pages_of(bytes), needed);
+    if (run.count == 0) return nullptr;
+    piece_bytes = std::min(run.count * kPageBytes - start.page_offset(), bytes);
+    return pool_.host(run.first) + start.page_offset();
 }
 
 ConstByteSpan GuestMemory::readable(GuestPhys start, std::uint64_t bytes) const {
@@ -48,8 +50,10 @@ ByteSpan GuestMemory::writable(GuestPhys start, std::uint64_t bytes) {
 void GuestMemory::wrote(GuestPhys start, std::uint64_t bytes) {
     for (std::uint64_t done = 0; done < bytes;) {
         GuestPhys const at = start + done;
-        std::uint64_t const length = std::min(bytes - done, kPageBytes - at.page_offset());
-        if (map_.lookup(page_of(at)).has_code) map_.report_code_write(at, length);
+        PageRun const run = map_.run(page_of(at), most_pages_of(bytes - done), Access::read_write);
+        std::uint64_t const pages = run.has_code ? 1 : std::max<std::uint64_t>(run.count, 1);
+        std::uint64_t const length = std::min(bytes - done, pages * kPageBytes - at.page_offset());
+        if (run.has_code && map_.lookup(page_of(at)).has_code) map_.report_code_write(at, length);
         done += length;
     }
 }

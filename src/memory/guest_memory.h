@@ -24,7 +24,7 @@ class GuestMemory {
 
     [[nodiscard]] PageMap& map() { return map_; }
     [[nodiscard]] PageMap const& map() const { return map_; }
-    [[nodiscard]] FramePool& pool() { return pool_; }
+    [[nodiscard]] FramePool& pool() const { return pool_; }
 
     /// Copies guest bytes out. False (and an unspecified part copied) when a byte of the range is not readable RAM.
     [[nodiscard]] bool read(GuestPhys start, ByteSpan into) const;

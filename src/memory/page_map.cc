@@ -1,6 +1,8 @@
 #include "memory/page_map.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstddef>
 
 namespace backplane {
 
@@ -33,7 +35,32 @@ void PageMap::lookup(std::span<GuestPage const> pages, std::vector<PageEntry>& i
     }
 }
 
+// Nearly always neighbours differ in their frame alone; an entry is one number, whose low half is the frame's.
+PageRun PageMap::run(GuestPage first, std::uint64_t most, Access needed) const {
+    static_assert(sizeof(PageEntry) == sizeof(std::uint64_t) && offsetof(PageEntry, frame) == 0);
+    PageEntry const* const start = find(first);
+    if (start == nullptr || start->access < needed || most == 0) return {};
+    std::uint64_t const expected = std::bit_cast<std::uint64_t>(*start);
+    PageRun run{start->frame, 1, start->has_code};
+    while (run.count < most) {
+        std::uint64_t const number = first.value() + run.count;
+        Leaf const* const leaf = find_leaf(GuestPage{number});
+        if (leaf == nullptr) break;
+        std::uint64_t const index = number & (kLeafPages - 1);
+        std::uint64_t const part = std::min(most - run.count, kLeafPages - index);
+        for (PageEntry const& entry : std::span{*leaf}.subspan(index, part)) {
+            if (std::bit_cast<std::uint64_t>(entry) != expected + run.count) {
+                if (entry.access < needed || entry.frame.value() != start->frame.value() + run.count) return run;
+                run.has_code |= entry.has_code;
+            }
+            ++run.count;
+        }
+    }
+    return run;
+}
+
 Shootdown PageMap::map(GuestPage first, FrameNumber frame, std::uint64_t count, OwnerState owner, Access access) {
+    ++generation_;
     for (std::uint64_t i = 0; i < count; ++i) {
         make(GuestPage{first.value() + i}) = {FrameNumber{static_cast<std::uint32_t>(frame.value() + i)}, owner, access};
     }
@@ -41,6 +68,7 @@ Shootdown PageMap::map(GuestPage first, FrameNumber frame, std::uint64_t count, 
 }
 
 Shootdown PageMap::replace(GuestPage first, std::span<PageEntry const> entries) {
+    ++generation_;
     for (std::size_t i = 0; i < entries.size();) {
         GuestPage const page{first.value() + i};
         PageEntry* entry = &make(page);
@@ -60,6 +88,7 @@ bool PageMap::resolve_write(GuestPage page) {
 }
 
 Shootdown PageMap::unmap(GuestPage first, std::uint64_t count) {
+    ++generation_;
     for (std::uint64_t i = 0; i < count; ++i) {
         if (PageEntry* const entry = find(GuestPage{first.value() + i})) *entry = {};
     }
@@ -70,12 +99,15 @@ void PageMap::mark_code(GuestPage page) {
     PageEntry* const entry = find(page);
     if (entry == nullptr || entry->access == Access::none || entry->has_code) return;
     entry->has_code = true;
+    ++generation_;
     for (TranslationObserver* observer : observers_) observer->watch_stores(page);
 }
 
 void PageMap::clear_code(GuestPage page) {
     PageEntry* const entry = find(page);
-    if (entry != nullptr && entry->has_code) entry->has_code = is_code(address_of(page), kPageBytes);
+    if (entry == nullptr || !entry->has_code) return;
+    entry->has_code = is_code(address_of(page), kPageBytes);
+    ++generation_;
 }
 
 bool PageMap::is_code(GuestPhys start, std::uint64_t bytes) const {

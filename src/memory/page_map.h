@@ -59,6 +59,13 @@ class WriteResolver {
     [[nodiscard]] virtual bool make_writable(GuestPage page) = 0;
 };
 
+/// Neighbouring pages whose frames are neighbours, too: one range of host memory.
+struct PageRun {
+    FrameNumber first{};
+    std::uint64_t count{0};
+    bool has_code{false};  ///< at least one of them
+};
+
 class PageMap;
 
 /// The invalidation owed after a change of a page map. Must be run before anyone relies on the change.
@@ -92,6 +99,12 @@ class PageMap {
         PageEntry const* const entry = find(page);
         return entry == nullptr ? PageEntry{} : *entry;
     }
+
+    /// The run that begins with `first`, of at most `most` pages, each of which allows `needed`.
+    [[nodiscard]] PageRun run(GuestPage first, std::uint64_t most, Access needed) const;
+
+    /// Another number after each change of an entry: what was learned from the map is true while this is the same.
+    [[nodiscard]] std::uint64_t generation() const { return generation_; }
 
     /// The entries of many pages, one after the other; cheapest for pages that are neighbours.
     void lookup(std::span<GuestPage const> pages, std::vector<PageEntry>& into) const;
@@ -140,6 +153,7 @@ class PageMap {
     }
     PageEntry& make(GuestPage page);
 
+    std::uint64_t generation_{0};
     std::array<std::unique_ptr<Middle>, 512> top_{};
     std::vector<TranslationObserver*> observers_;
     std::vector<WriteResolver*> write_resolvers_;

@@ -182,5 +182,52 @@ TEST(PageMap, ReplacedPagesHaveNoCode) {
     EXPECT_EQ(cache.questions, 0);
 }
 
+TEST(PageMap, ARunEndsAtAnotherFrameAtLessAccessAndAtAHole) {
+    PageMap map;
+    map_ram(map, 510, 10, 4);  // over the end of a leaf
+    map_ram(map, 514, 20, 1);
+    auto const count = [&](std::uint64_t page, std::uint64_t most, Access needed = Access::read_write) {
+        return map.run(GuestPage{page}, most, needed).count;
+    };
+    EXPECT_EQ(count(510, 8), 4U);
+    EXPECT_EQ(count(510, 3), 3U);
+    EXPECT_EQ(count(513, 8), 1U) << "the next frame is no neighbour";
+    EXPECT_EQ(count(514, 8), 1U) << "then a hole";
+    EXPECT_EQ(count(515, 8), 0U);
+    EXPECT_EQ(count(509, 8), 0U);
+    EXPECT_EQ(count(PageMap::kPageCount - 1, 8), 0U);
+    EXPECT_EQ(count(~std::uint64_t{0}, 8), 0U);
+    EXPECT_EQ(map.run(GuestPage{511}, 8, Access::read).first, FrameNumber{11});
+    map.map(GuestPage{512}, FrameNumber{12}, 1, OwnerState::borrower_shared, Access::read).run();
+    EXPECT_EQ(count(510, 8), 2U);
+    EXPECT_EQ(count(510, 8, Access::read), 4U);
+    EXPECT_EQ(count(512, 8), 0U);
+}
+
+TEST(PageMap, EachChangeOfAnEntryMakesAnotherGeneration) {
+    PageMap map;
+    CodeOfPage3 cache;
+    map.add_observer(cache);
+    std::uint64_t before = map.generation();
+    auto const has_changed = [&] { return std::exchange(before, map.generation()) != before; };
+    map_ram(map, 3, 0, 2);
+    EXPECT_TRUE(has_changed());
+    map.mark_code(GuestPage{3});
+    EXPECT_TRUE(has_changed());
+    EXPECT_TRUE(map.run(GuestPage{3}, 2, Access::read).has_code);
+    EXPECT_EQ(map.run(GuestPage{3}, 2, Access::read).count, 2U);
+    EXPECT_FALSE(map.run(GuestPage{4}, 2, Access::read).has_code);
+    map.mark_code(GuestPage{3});
+    EXPECT_FALSE(has_changed()) << "it was marked already";
+    map.clear_code(GuestPage{3});
+    EXPECT_TRUE(has_changed());
+    PageEntry const entry{FrameNumber{7}, OwnerState::owner_exclusive, Access::read_write};
+    map.replace(GuestPage{3}, std::vector{entry}).run();
+    EXPECT_TRUE(has_changed());
+    map.unmap(GuestPage{3}, 1).run();
+    EXPECT_TRUE(has_changed());
+    map.remove_observer(cache);
+}
+
 }  // namespace
 }  // namespace backplane

@@ -142,6 +142,7 @@ class Net final : public Device, public FramePort {
     [[nodiscard]] bool has_waiting(std::uint16_t pair);
     [[nodiscard]] bool gather(GuestMemory const& memory);
     [[nodiscard]] bool add_pieces(GuestMemory const& memory);
+    [[nodiscard]] NetHeader take_header(std::size_t& used);
     [[nodiscard]] bool set_offload(NetHeader const& header);
     [[nodiscard]] Ticks time_of_front(std::uint16_t pair) const;
     void drop_front(GuestMemory& memory);
@@ -154,7 +155,7 @@ class Net final : public Device, public FramePort {
     [[nodiscard]] bool is_too_long(Frame const& frame) const;
     enum class Fit : std::uint8_t { fits, no_buffer, never, broken };
     [[nodiscard]] Fit find_buffers(Queue& ring, GuestMemory const& memory, std::uint64_t bytes);
-    [[nodiscard]] bool are_writable(GuestMemory& memory, std::uint64_t bytes) const;
+    [[nodiscard]] bool find_targets(GuestMemory& memory, std::uint64_t bytes);
     [[nodiscard]] NetHeader header_for(Frame const& frame) const;
     void copy(GuestMemory& memory, NetHeader const& header, Frame const& frame);
     void give_back(std::uint16_t pair, GuestMemory& memory, std::uint64_t bytes);
@@ -193,6 +194,7 @@ class Net final : public Device, public FramePort {
 
     std::vector<Chain> buffers_;  // of the frame that is landing: the first buffer_count_
     std::size_t buffer_count_{0};
+    std::vector<ByteSpan> targets_;  // their bytes that the frame fills, in host memory
     std::deque<std::uint16_t> unread_;  // the pairs of the frames between read_count_ and landed_count_
     std::uint64_t landed_count_{0};
     std::uint64_t read_count_{0};

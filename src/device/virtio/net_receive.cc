@@ -14,53 +14,40 @@ namespace {
 constexpr std::uint32_t kEthernetBytes = 14;
 constexpr std::uint32_t kVlanBytes = 4;
 
-// Goes through the bytes of some chains' writable pieces, in order.
+// Fills ranges of host memory in order.
 class Writer {
   public:
-    Writer(GuestMemory& memory, std::span<Chain const> chains) : memory_{memory}, chains_{chains} {}
+    explicit Writer(std::span<ByteSpan const> targets) : targets_{targets} {}
     // The one copy. memmove, because sender and receiver may be two cards of one machine with the same page.
     void put(ConstByteSpan from) {
         while (!from.empty()) {
-            ByteSpan const target = next(from.size());
-            std::memmove(target.data(), from.data(), target.size());
-            memory_.wrote(start_, target.size());
-            from = from.subspan(target.size());
+            if (left_.empty()) left_ = next();
+            std::size_t const part = std::min(from.size(), left_.size());
+            std::memmove(left_.data(), from.data(), part);
+            left_ = left_.subspan(part);
+            from = from.subspan(part);
         }
     }
 
   private:
-    ByteSpan next(std::size_t bytes) {
-        while (offset_ == current().bytes) skip();
-        start_ = current().start + offset_;
-        std::uint64_t const part = std::min<std::uint64_t>(bytes, current().bytes - offset_);
-        ByteSpan const target = memory_.writable(start_, part);
-        check(!target.empty(), "posted buffers were checked");
-        offset_ += static_cast<std::uint32_t>(target.size());
-        return target;
-    }
-    [[nodiscard]] Piece const& current() const {
-        static constexpr Piece kNothing{};
-        auto const& pieces = chains_[chain_].writable;
-        return piece_ < pieces.size() ? pieces[piece_] : kNothing;
-    }
-    void skip() {
-        offset_ = 0;
-        if (++piece_ < chains_[chain_].writable.size()) return;
-        piece_ = 0;
-        ++chain_;
-        check(chain_ < chains_.size(), "the buffers are large enough");
+    ByteSpan next() {
+        check(!targets_.empty(), "the buffers are large enough");
+        ByteSpan const first = targets_.front();
+        targets_ = targets_.subspan(1);
+        return first;
     }
 
-    GuestMemory& memory_;
-    std::span<Chain const> chains_;
-    std::size_t chain_{0};
-    std::size_t piece_{0};
-    std::uint32_t offset_{0};
-    GuestPhys start_{};
+    std::span<ByteSpan const> targets_;
+    ByteSpan left_{};
 };
 
 // The first bytes of a frame. \return how many there are
-std::size_t copy_head(Frame const& frame, ByteSpan into) {
+template <std::size_t kBytes>
+std::size_t copy_head(Frame const& frame, std::array<std::byte, kBytes>& into) {
+    if (!frame.pieces.empty() && frame.pieces.front().size() >= kBytes) {  // nearly always, and no call
+        std::memcpy(into.data(), frame.pieces.front().data(), kBytes);
+        return kBytes;
+    }
     std::size_t filled = 0;
     for (ConstByteSpan const piece : frame.pieces) {
         std::size_t const part = std::min(into.size() - filled, piece.size());
@@ -150,7 +137,7 @@ ReceiveResult Net::receive(Frame const& frame) {
     check_queue(index);
     if (fit == Fit::no_buffer) return ReceiveResult::no_buffer;
     if (fit == Fit::broken) return ReceiveResult::refused;
-    if (fit == Fit::never || !are_writable(*memory, bytes)) {
+    if (fit == Fit::never || !find_targets(*memory, bytes)) {
         ++errors_.bad_buffers;
         give_back(pair, *memory, 0);
         return ReceiveResult::refused;
@@ -181,7 +168,9 @@ Net::Fit Net::find_buffers(Queue& ring, GuestMemory const& memory, std::uint64_t
     return Fit::never;
 }
 
-bool Net::are_writable(GuestMemory& memory, std::uint64_t bytes) const {
+// Where the first `bytes` bytes of the buffers are in the host. False when one of them is no writable RAM.
+bool Net::find_targets(GuestMemory& memory, std::uint64_t bytes) {
+    targets_.clear();
     for (Chain const& chain : std::span{buffers_}.first(buffer_count_)) {
         for (Piece const& piece : chain.writable) {
             std::uint64_t const part = std::min<std::uint64_t>(piece.bytes, bytes);
@@ -189,6 +178,7 @@ bool Net::are_writable(GuestMemory& memory, std::uint64_t bytes) const {
             for (std::uint64_t done = 0; done < part;) {
                 ByteSpan const target = memory.writable(piece.start + done, part - done);
                 if (target.empty()) return false;
+                targets_.push_back(target);
                 done += target.size();
             }
         }
@@ -205,9 +195,17 @@ NetHeader Net::header_for(Frame const& frame) const {
 }
 
 void Net::copy(GuestMemory& memory, NetHeader const& header, Frame const& frame) {
-    Writer writer{memory, std::span{buffers_}.first(buffer_count_)};
+    Writer writer{targets_};
     writer.put(bytes_of(header));
     for (ConstByteSpan const piece : frame.pieces) writer.put(piece);
+    std::uint64_t bytes = sizeof header + frame.bytes;
+    for (Chain const& chain : std::span{buffers_}.first(buffer_count_)) {
+        for (Piece const& piece : chain.writable) {
+            std::uint64_t const part = std::min<std::uint64_t>(piece.bytes, bytes);
+            memory.wrote(piece.start, part);
+            bytes -= part;
+        }
+    }
 }
 
 // The chains go back with `bytes` bytes in them, all but the last one full.

@@ -1,5 +1,6 @@
 // From the driver's transmit queue to frames that lie where the guest put them.
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 #include "device/segmenter.h"
@@ -75,11 +76,24 @@ bool Net::gather(GuestMemory const& memory) {
     if (front_chain_.readable_bytes < sizeof(NetHeader) + kEthernetBytes || bytes > kLargestFrameBytes ||
         !front_chain_.writable.empty() || !add_pieces(memory))
         return false;
-    // The header may lie in any number of pieces.
-    NetHeader header{};
-    ByteSpan left = bytes_of(header);
     std::size_t used = 0;
-    while (!left.empty()) {
+    NetHeader const header = take_header(used);
+    frame_ = {.pieces = std::span{pieces_}.subspan(used),
+              .bytes = static_cast<std::uint32_t>(bytes),
+              .sent = time_of_front(*front_pair_),
+              .offload = {}};
+    return set_offload(header);
+}
+
+// Cuts the header off the pieces, in any number of which it may lie. \param used  how many have nothing else
+NetHeader Net::take_header(std::size_t& used) {
+    NetHeader header{};
+    if (ConstByteSpan& first = pieces_.front(); first.size() > sizeof header) {  // nearly always, and no call
+        std::memcpy(&header, first.data(), sizeof header);
+        first = first.subspan(sizeof header);
+        return header;
+    }
+    for (ByteSpan left = bytes_of(header); !left.empty();) {
         ConstByteSpan& piece = pieces_[used];
         std::size_t const part = std::min(left.size(), piece.size());
         std::ranges::copy(piece.first(part), left.begin());
@@ -87,11 +101,7 @@ bool Net::gather(GuestMemory const& memory) {
         piece = piece.subspan(part);
         if (piece.empty()) ++used;
     }
-    frame_ = {.pieces = std::span{pieces_}.subspan(used),
-              .bytes = static_cast<std::uint32_t>(bytes),
-              .sent = time_of_front(*front_pair_),
-              .offload = {}};
-    return set_offload(header);
+    return header;
 }
 
 // False when a byte is not RAM.
@@ -109,6 +119,7 @@ bool Net::add_pieces(GuestMemory const& memory) {
 
 // [VIRTIO] 5.1.6.2: what the driver asks for it must have negotiated.
 bool Net::set_offload(NetHeader const& header) {
+    if (header.flags == 0 && header.segmentation == kSegmentationNone) return true;  // nothing is left to do
     bool const is_negotiated = ((header.flags & kHeaderNeedsChecksum) == 0 || has(net_feature::kChecksum)) &&
                                (header.segmentation != kSegmentationTcp4 || has(net_feature::kHostTso4)) &&
                                (header.segmentation != kSegmentationTcp6 || has(net_feature::kHostTso6));

@@ -29,6 +29,7 @@ struct UsedElement {
     std::uint32_t written_bytes;
 };
 constexpr std::uint64_t kUsedBytes = sizeof(UsedElement);
+constexpr std::uint64_t kEventBytes = 2;
 constexpr std::uint16_t kNoInterrupt = 1;
 
 bool is_aligned(GuestPhys address, std::uint64_t to) { return address.value() % to == 0; }
@@ -65,6 +66,10 @@ void Queue::start(QueueFeatures features) {
     features_ = features;
     seen_ = taken_ = 0;
     used_ = published_ = 0;
+    std::uint64_t const size = settings_.size;
+    descriptors_ = {settings_.descriptors, size * sizeof(Descriptor)};
+    available_ = {settings_.driver_area, kElementsOffset + size * kAvailableBytes + kEventBytes};
+    used_ring_ = {settings_.device_area, kElementsOffset + size * kUsedBytes + kEventBytes};
     is_running_ = true;
     is_broken_ = settings_.size > maximum_size_ || !std::has_single_bit(settings_.size) ||
                  !is_aligned(settings_.descriptors, 16) || !is_aligned(settings_.driver_area, 2) ||
@@ -80,7 +85,7 @@ bool Queue::break_queue() {
 std::uint16_t Queue::look(GuestMemory& memory) {
     if (!is_running()) return 0;
     std::uint16_t index = 0;
-    bool const is_read = memory.read_object(settings_.driver_area + kIndexOffset, index);
+    bool const is_read = available_.read(memory, kIndexOffset, index);
     if (!is_read || static_cast<std::uint16_t>(index - used_) > settings_.size ||
         static_cast<std::uint16_t>(index - used_) < static_cast<std::uint16_t>(seen_ - used_)) {
         is_broken_ = true;
@@ -89,7 +94,7 @@ std::uint16_t Queue::look(GuestMemory& memory) {
     auto const added = static_cast<std::uint16_t>(index - static_cast<std::uint16_t>(seen_));
     seen_ += added;
     if (features_.event_index &&
-        !memory.write_object(settings_.device_area + kElementsOffset + settings_.size * kUsedBytes, index))
+        !used_ring_.write(memory, kElementsOffset + settings_.size * kUsedBytes, index))
         is_broken_ = true;
     return added;
 }
@@ -98,20 +103,24 @@ bool Queue::peek(GuestMemory const& memory, std::uint16_t ahead, Chain& chain) {
     check(ahead < waiting(), "a chain that look() has found");
     chain.clear();
     std::uint64_t const place = (taken_ + ahead) % settings_.size;
-    GuestPhys const at = settings_.driver_area + kElementsOffset + place * kAvailableBytes;
-    if (is_broken_ || !memory.read_object(at, chain.head)) return break_queue();
-    return read_table(memory, settings_.descriptors, settings_.size, chain.head, chain);
+    if (is_broken_ || !available_.read(memory, kElementsOffset + place * kAvailableBytes, chain.head))
+        return break_queue();
+    return read_chain(memory, chain);
 }
 
 // Follows one chain, which may end in an indirect table ([VIRTIO] 2.7.5.3). A chain of more pieces than the queue has
 // places is a loop or forbidden. Buffers for reading come first ([VIRTIO] 2.7.4.2).
-bool Queue::read_table(GuestMemory const& memory, GuestPhys table, std::uint32_t count, std::uint32_t first,
-                       Chain& chain) {
+bool Queue::read_chain(GuestMemory const& memory, Chain& chain) {
     bool is_indirect = false;
-    for (std::uint32_t i = first, read = 0;; ++read) {
+    GuestPhys table{};
+    std::uint32_t count = settings_.size;
+    for (std::uint32_t i = chain.head, read = 0;; ++read) {
         if (i >= count || read > settings_.size) return break_queue();
         Descriptor descriptor{};
-        if (!memory.read_object(table + std::uint64_t{i} * sizeof descriptor, descriptor)) return break_queue();
+        std::uint64_t const at = std::uint64_t{i} * sizeof descriptor;
+        bool const is_read =
+            is_indirect ? memory.read_object(table + at, descriptor) : descriptors_.read(memory, at, descriptor);
+        if (!is_read) return break_queue();
         if ((descriptor.flags & kIndirect) != 0) {
             bool const is_legal = features_.indirect && !is_indirect && (descriptor.flags & kNext) == 0 &&
                                   descriptor.bytes % sizeof descriptor == 0 && descriptor.bytes != 0;
@@ -135,8 +144,8 @@ bool Queue::read_table(GuestMemory const& memory, GuestPhys table, std::uint32_t
 void Queue::push_used(GuestMemory& memory, std::uint16_t head, std::uint32_t written_bytes) {
     if (!is_running()) return;
     check(head < settings_.size, "a head that peek() has found good");
-    GuestPhys const at = settings_.device_area + kElementsOffset + used_ % settings_.size * kUsedBytes;
-    if (!memory.write_object(at, UsedElement{head, written_bytes})) is_broken_ = true;
+    std::uint64_t const at = kElementsOffset + used_ % settings_.size * kUsedBytes;
+    if (!used_ring_.write(memory, at, UsedElement{head, written_bytes})) is_broken_ = true;
     ++used_;
 }
 
@@ -144,10 +153,10 @@ bool Queue::publish(GuestMemory& memory) {
     if (!is_running() || published_ == used_) return false;
     std::uint16_t const before = published_;
     published_ = used_;
-    if (!memory.write_object(settings_.device_area + kIndexOffset, used_)) return break_queue();
-    GuestPhys const event = settings_.driver_area + kElementsOffset + settings_.size * kAvailableBytes;
+    if (!used_ring_.write(memory, kIndexOffset, used_)) return break_queue();
+    std::uint64_t const event = features_.event_index ? kElementsOffset + settings_.size * kAvailableBytes : 0;
     std::uint16_t value = 0;
-    if (!memory.read_object(features_.event_index ? event : settings_.driver_area, value)) return break_queue();
+    if (!available_.read(memory, event, value)) return break_queue();
     return features_.event_index ? has_passed(value, used_, before) : (value & kNoInterrupt) == 0;
 }
 

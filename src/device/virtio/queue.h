@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "memory/guest_memory.h"
+#include "memory/guest_view.h"
 
 namespace backplane::virtio {
 
@@ -85,12 +86,15 @@ class Queue {
     [[nodiscard]] bool publish(GuestMemory& memory);
 
   private:
-    bool read_table(GuestMemory const& memory, GuestPhys table, std::uint32_t count, std::uint32_t first, Chain& chain);
+    bool read_chain(GuestMemory const& memory, Chain& chain);
     bool break_queue();
 
     std::uint16_t maximum_size_;
     QueueSettings settings_{};
     QueueFeatures features_{};
+    GuestView descriptors_;
+    GuestView available_;
+    GuestView used_ring_;
     bool is_running_{false};
     bool is_broken_{false};
     std::uint64_t seen_{0};
