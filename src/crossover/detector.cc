@@ -10,44 +10,46 @@
 namespace backplane {
 namespace {
 
-constexpr std::byte kGroupBit{0x01};         // the first bit on the wire: individual or group address
-constexpr std::uint64_t kNoAddress = ~0ULL;  // no 48-bit address is this
+constexpr std::uint64_t kGroupBit = 1;              // the first bit on the wire: individual or group address
+constexpr AddressNumber kNoAddress{~std::uint64_t{0}};  // no 48-bit address is this
+constexpr std::size_t kAddressBytes = sizeof(MacAddress);
 
-std::uint64_t as_number(MacAddress address) {
-    std::uint64_t number = 0;
-    std::memcpy(&number, address.data(), address.size());
-    return number;
+// In registers: what is stored in parts and loaded as a whole has to wait for the stores.
+AddressNumber number_at(std::byte const* bytes) {
+    std::uint32_t low = 0;
+    std::uint16_t high = 0;
+    std::memcpy(&low, bytes, sizeof low);
+    std::memcpy(&high, bytes + sizeof low, sizeof high);
+    return AddressNumber{low | std::uint64_t{high} << 32};
 }
 
-/// The first bytes of a frame.
-template <std::size_t count>
-std::optional<std::array<std::uint8_t, count>> gather_first(Frame const& frame) {
-    std::array<std::uint8_t, count> bytes;
+/// The address that begins behind `skip` bytes of a frame.
+std::optional<AddressNumber> address_in(Frame const& frame, std::size_t skip) {
+    std::size_t const end = skip + kAddressBytes;
+    if (!frame.pieces.empty() && frame.pieces.front().size() >= end) return number_at(frame.pieces.front().data() + skip);
+    std::array<std::byte, 2 * kAddressBytes> bytes{};
     std::size_t gathered = 0;
     for (ConstByteSpan const piece : frame.pieces) {
-        if (piece.empty()) continue;
-        std::size_t const part = std::min(piece.size(), count - gathered);
-        std::memcpy(bytes.data() + gathered, piece.data(), part);
+        std::size_t const part = std::min(piece.size(), end - gathered);
+        std::copy_n(piece.begin(), part, bytes.begin() + static_cast<std::ptrdiff_t>(gathered));
         gathered += part;
-        if (gathered == count) return bytes;
+        if (gathered == end) return number_at(bytes.data() + skip);
     }
     return std::nullopt;
 }
 
 }  // namespace
 
-std::optional<MacAddress> destination_of(Frame const& frame) { return gather_first<6>(frame); }
+AddressNumber as_number(MacAddress const& address) { return number_at(std::as_bytes(std::span{address}).data()); }
 
-std::optional<MacAddress> source_of(Frame const& frame) {
-    auto const both = gather_first<12>(frame);
-    if (!both) return std::nullopt;
-    MacAddress source;
-    std::copy(both->begin() + 6, both->end(), source.begin());
-    return source;
-}
+std::optional<AddressNumber> destination_of(Frame const& frame) { return address_in(frame, 0); }
 
-PortIndex CrosstalkDetector::add_entry(std::uint64_t address, bool is_machine) {
-    ports_.push_back({.given = address, .current = address, .is_machine = is_machine});
+std::optional<AddressNumber> source_of(Frame const& frame) { return address_in(frame, kAddressBytes); }
+
+PortIndex CrosstalkDetector::add_entry(AddressNumber address, bool is_machine) {
+    ports_.push_back({.is_machine = is_machine});
+    given_.push_back(address);
+    current_.push_back(address);
     return PortIndex{static_cast<std::uint32_t>(ports_.size() - 1)};
 }
 
@@ -62,11 +64,11 @@ PortIndex CrosstalkDetector::add_uplink() {
 }
 
 void CrosstalkDetector::set_current(PortIndex port, MacAddress address) {
-    if (ports_[port.value()].is_machine) ports_[port.value()].current = as_number(address);
+    if (ports_[port.value()].is_machine) current_[port.value()] = as_number(address);
 }
 
-bool CrosstalkDetector::is_given(PortIndex port, MacAddress address) const {
-    return ports_[port.value()].given == as_number(address);
+bool CrosstalkDetector::is_given(PortIndex port, AddressNumber address) const {
+    return given_[port.value()] == address;
 }
 
 void CrosstalkDetector::set_default_mapping(PortIndex port, std::string device) {
@@ -100,15 +102,15 @@ Destination CrosstalkDetector::to(PortIndex receiver, PortIndex sender) const {
     return {is_machine(receiver) ? Destination::Kind::one : Destination::Kind::outside, receiver};
 }
 
-Destination CrosstalkDetector::find(MacAddress destination, PortIndex sender) const {
-    if ((std::byte{destination[0]} & kGroupBit) != std::byte{0}) return {Destination::Kind::group, {}};
-    std::uint64_t const wanted = as_number(destination);
+Destination CrosstalkDetector::find(AddressNumber destination, PortIndex sender) const {
+    if ((destination.value() & kGroupBit) != 0) return {Destination::Kind::group, {}};
     // A coupled pair is compared first, so that it does not pay for the size of its link.
     auto const coupled = partner(sender);
-    if (coupled && ports_[coupled->value()].given == wanted) return to(*coupled, sender);
-    for (auto const address : {&Entry::given, &Entry::current}) {
-        auto const found = std::ranges::find(ports_, wanted, address);
-        if (found != ports_.end()) return to(PortIndex{static_cast<std::uint32_t>(found - ports_.begin())}, sender);
+    if (coupled && given_[coupled->value()] == destination) return to(*coupled, sender);
+    for (auto const* addresses : {&given_, &current_}) {
+        auto const found = std::ranges::find(*addresses, destination);
+        if (found != addresses->end())
+            return to(PortIndex{static_cast<std::uint32_t>(found - addresses->begin())}, sender);
     }
     return uplink_ ? to(*uplink_, sender) : Destination{};
 }

@@ -36,10 +36,14 @@ enum class DetectedBy : std::uint8_t {
     configuration,    ///< the rack file couples them (S2.3)
 };
 
+/// An address as it is compared: its first byte on the wire is the lowest one.
+using AddressNumber = Number<struct AddressNumberTag, std::uint64_t>;
+[[nodiscard]] AddressNumber as_number(MacAddress const& address);
+
 /// The destination address of a frame, gathered out of its pieces; nothing when the frame is shorter than that.
-[[nodiscard]] std::optional<MacAddress> destination_of(Frame const& frame);
+[[nodiscard]] std::optional<AddressNumber> destination_of(Frame const& frame);
 /// Its source address.
-[[nodiscard]] std::optional<MacAddress> source_of(Frame const& frame);
+[[nodiscard]] std::optional<AddressNumber> source_of(Frame const& frame);
 
 /// Compares addresses. A port has two: the one it was attached with, which nobody can take from it, and the one its
 /// guest uses now. The first kind is asked first, so a guest that gives itself the address of another machine gets
@@ -62,7 +66,7 @@ class CrosstalkDetector {
     bool couple(PortIndex one, PortIndex other);
 
     /// Where a frame from `sender` has to go; never back to `sender`.
-    [[nodiscard]] Destination find(MacAddress destination, PortIndex sender) const;
+    [[nodiscard]] Destination find(AddressNumber destination, PortIndex sender) const;
     /// Why these two machines are known to belong together.
     [[nodiscard]] DetectedBy detected_by(PortIndex sender, PortIndex receiver) const;
     [[nodiscard]] std::optional<PortIndex> partner(PortIndex port) const { return ports_[port.value()].partner; }
@@ -70,23 +74,24 @@ class CrosstalkDetector {
     [[nodiscard]] std::optional<PortIndex> only_other_on_device(PortIndex port) const;
 
     /// Whether the rack gave this address to the port.
-    [[nodiscard]] bool is_given(PortIndex port, MacAddress address) const;
+    [[nodiscard]] bool is_given(PortIndex port, AddressNumber address) const;
     [[nodiscard]] bool is_machine(PortIndex port) const { return ports_[port.value()].is_machine; }
     [[nodiscard]] std::optional<PortIndex> uplink() const { return uplink_; }
     [[nodiscard]] std::string_view default_mapping(PortIndex port) const { return ports_[port.value()].device; }
 
   private:
     struct Entry {
-        std::uint64_t given;
-        std::uint64_t current;
         bool is_machine{true};
         std::optional<PortIndex> partner{};
         std::string device{};
     };
-    PortIndex add_entry(std::uint64_t address, bool is_machine);
+    PortIndex add_entry(AddressNumber address, bool is_machine);
     [[nodiscard]] Destination to(PortIndex receiver, PortIndex sender) const;
 
     std::vector<Entry> ports_;
+    // Of each port, apart from the rest: a search goes through nothing else.
+    std::vector<AddressNumber> given_;
+    std::vector<AddressNumber> current_;
     std::optional<PortIndex> uplink_;
 };
 

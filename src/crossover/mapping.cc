@@ -34,7 +34,7 @@ void Mapping::map_head(Frame const& frame, Destination peer) {
     pieces_ = frame.pieces;
     head_sent_ = frame.sent;
     head_bytes_ = frame.bytes;
-    head_destination_ = destination_of(frame).value_or(MacAddress{});
+    head_destination_ = destination_of(frame).value_or(AddressNumber{});
 }
 
 /// S2.5: what is mapped to the other kind is unmapped first.

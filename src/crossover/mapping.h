@@ -80,7 +80,7 @@ class Mapping {
     // What the head looked like when it was mapped.
     Ticks head_sent_{};
     std::uint32_t head_bytes_{0};
-    MacAddress head_destination_{};
+    AddressNumber head_destination_{};
 
     std::uint64_t in_flight_{0};  // the number of the latest frame in flight, 0 when there is none
     std::uint64_t remaps_to_uplink_{0};
