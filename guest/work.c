@@ -103,6 +103,29 @@ static uint64_t do_icall(void) {
     return x;
 }
 
+/* Calls and returns: a recursion, whose returns alternate between two places, and a function with eight callers in turn. */
+static uint32_t __attribute__((noinline)) fibonacci(uint32_t n) { return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); }
+static uint64_t __attribute__((noinline)) stir(uint64_t x) { return x * 0x9E3779B97F4A7C15u ^ x >> 29; }
+static uint64_t do_call(void) {
+    uint64_t x = 1;
+    for (int i = 0; i < 1000000; ++i) {
+        x = stir(x) + 1, x = stir(x) + 2, x = stir(x) + 3, x = stir(x) + 4;
+        x = stir(x) + 5, x = stir(x) + 6, x = stir(x) + 7, x = stir(x) + 8;
+    }
+    return mix(x, fibonacci(32));
+}
+/* long double is the x87 on this architecture. */
+static uint64_t do_x87(void) {
+    long double sum = 0, product = 1, x = 0.3L;
+    for (int i = 1; i <= 400000; ++i) {
+        sum += 1 / (x * i + 0.5L);
+        product = product * 1.0000001L - sum * 1e-9L;
+        x = 3.7L * x * (1 - x);
+        if (product > sqrtl(i)) product -= (int)product;
+    }
+    return mix(mix(bits_of((double)sum), bits_of((double)product)), bits_of((double)x));
+}
+
 /* --- memory ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t do_mem(void) {
@@ -271,7 +294,7 @@ static struct {
 } const items[] = {{"int", do_int},     {"fp", do_fp},         {"nbody", do_nbody}, {"icall", do_icall},   {"mem", do_mem},
                    {"chase", do_chase}, {"jit", do_jit},       {"syscall", do_syscall}, {"fork", do_fork}, {"fault", do_fault},
                    {"pipe", do_pipe},   {"sha256", do_sha256}, {"gzip", do_gzip},   {"sort", do_sort},     {"awk", do_awk},
-                   {"xz", do_xz},       {"sqlite", do_sqlite}, {"python", do_python}, {"openssl", do_openssl}};
+                   {"xz", do_xz},       {"sqlite", do_sqlite}, {"python", do_python}, {"openssl", do_openssl}, {"call", do_call},    {"x87", do_x87}};
 
 int main(int count, char **words) {
     int const repetitions = count > 1 ? atoi(words[1]) : 1;
