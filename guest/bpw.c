@@ -5,8 +5,11 @@
  *   bpw recv PEER           sums what PEER sends, where it lies
  *   bpw poke PEER           tries to write into PEER's section, and fails if it could
  *   bpw meet PEER           both leave a mark in the common part and read the other's
+ *   bpw vectors PEER        both ring each vector of the other, V + 1 times vector V; the interrupts must be exactly these
+ *   bpw masked PEER         both mask a vector that the other then rings: it is pending, and comes once when it is let through
  *
- * Each prints one line on standard error. What was rung for is waited for by an interrupt (the stock uio_pci_generic).
+ * Each prints one line on standard error. What was rung for is waited for by an interrupt: of the stock uio_pci_generic, or of
+ * guest/kernel/bpwindow.c, which the last two need.
  *
  * An output section begins with a page of marks, one for each peer; what follows is a ring for the peer that is sent to.
  */
@@ -22,14 +25,21 @@
 enum { VENDOR = 0x1AF4, DEVICE = 0x1110, REGISTERS_BAR = 0, MEMORY_BAR = 2 };
 enum { MASK = 0, STATUS = 1, POSITION = 2, DOORBELL = 3 }; /* dwords */
 enum { CAPABILITIES = 0x34, OURS = 0x09, VERSION = 1 };
-enum { PAGE = 4096, WAIT_MS = 60000 };
+enum { PAGE = 4096, WAIT_MS = 60000, MOST_VECTORS = 32 };
 
 /* What the owner of a section says to one peer. */
 struct mark {
     uint64_t produced; /* bytes of the ring that are valid, ever */
     uint64_t consumed; /* bytes of that peer's ring that were read, ever */
     uint64_t end;      /* where the present message ends, set before its first byte is valid */
-    uint64_t unused[5];
+    uint64_t met;      /* how often the two were at the same place */
+    uint64_t counted;  /* that peer's doorbells, ever, by vectors */
+    uint64_t unused[3];
+};
+
+/* What bpwindow says of a vector. */
+struct vector {
+    unsigned count, masked, pending;
 };
 
 static struct pci_device device;
@@ -81,7 +91,8 @@ static char *section(uint32_t peer) { return memory + common_bytes + peer * sect
 static struct mark *mark(uint32_t of, uint32_t to) { return (struct mark *)(void *)section(of) + to; }
 static uint64_t get(uint64_t const *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 static void set(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-static void ring(uint32_t peer) { registers[DOORBELL] = peer << 16; }
+static void ring_vector(uint32_t peer, unsigned vector) { registers[DOORBELL] = peer << 16 | vector; }
+static void ring(uint32_t peer) { ring_vector(peer, 0); }
 
 /* Until the word has reached a value. The status is read first, so what is rung afterwards interrupts. */
 static void wait_for(uint64_t const *word, uint64_t wanted) {
@@ -164,6 +175,111 @@ static void meet(uint32_t peer) {
     fprintf(stderr, "bpw: met %" PRIu32 "\n", peer);
 }
 
+static unsigned read_vectors(struct vector *vectors) {
+    char path[300];
+    snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/vectors", device.name);
+    FILE *const file = fopen(path, "r");
+    if (file == NULL) fail_system("the vectors: is bpwindow loaded?");
+    unsigned count = 0, number;
+    struct vector *next = vectors;
+    while (count < MOST_VECTORS && fscanf(file, "%u irq=%*d count=%u masked=%u pending=%u", &number, &next->count, &next->masked, &next->pending) == 4)
+        ++count, ++next;
+    fclose(file);
+    return count;
+}
+
+/* All counts are those of before, but for one vector, which has interrupted once more. MOST_VECTORS: none has. */
+static void expect_one(struct vector const *before, struct vector const *now, unsigned count, unsigned vector) {
+    for (unsigned i = 0; i < count; ++i) {
+        unsigned const wanted = before[i].count + (i == vector);
+        if (now[i].count == wanted) continue;
+        fprintf(stderr, "bpw: vector %u has interrupted %u times instead of %u\n", i, now[i].count, wanted);
+        exit(1);
+    }
+}
+
+static void rest(unsigned *patience) {
+    if (++*patience > WAIT_MS) fail("the peer says nothing");
+    usleep(1000);
+}
+
+/* Both have come to the same call. */
+static void sync_with(uint32_t peer) {
+    uint64_t const here = get(&mark(self, peer)->met) + 1;
+    set(&mark(self, peer)->met, here);
+    for (unsigned patience = 0; get(&mark(peer, self)->met) < here;) rest(&patience);
+}
+
+/* 0, 1, 1, 2, 2, 2, ... */
+static unsigned vector_of_turn(unsigned turn) {
+    unsigned vector = 0;
+    while (turn > vector) turn -= ++vector;
+    return vector;
+}
+
+/* Rings are counted by the peer before the next, since those of one quantum are the same. */
+static void exchange_vectors(uint32_t peer) {
+    struct vector before[MOST_VECTORS], now[MOST_VECTORS];
+    unsigned const count = read_vectors(before), turns = count * (count + 1) / 2;
+    uint64_t const theirs = get(&mark(peer, self)->counted), mine = get(&mark(self, peer)->counted);
+    unsigned rung = 0, heard = 0;
+    sync_with(peer);
+    for (unsigned patience = 0; heard < turns || get(&mark(peer, self)->counted) < theirs + turns;) {
+        if (rung < turns && get(&mark(peer, self)->counted) == theirs + rung) ring_vector(peer, vector_of_turn(rung++));
+        int const got = pci_wait(&device, 1);
+        if (got < 0) fail_system("waiting");
+        if (got == 0) {
+            rest(&patience);
+            continue;
+        }
+        if (heard == turns) fail("an interrupt too many");
+        read_vectors(now);
+        expect_one(before, now, count, vector_of_turn(heard));
+        memcpy(before, now, sizeof before);
+        set(&mark(self, peer)->counted, mine + ++heard);
+    }
+    sync_with(peer);
+    read_vectors(now);
+    expect_one(before, now, count, MOST_VECTORS);
+    fprintf(stderr, "bpw: %u interrupts of %u vectors\n", heard, count);
+}
+
+static void let_through(unsigned vector, int open) {
+    int32_t const word = (int32_t)(vector << 1) | open;
+    if (write(device.interrupts, &word, sizeof word) != sizeof word) fail_system("masking a vector");
+}
+
+static void wait_for_count(unsigned vector, unsigned wanted, struct vector *now) {
+    for (read_vectors(now); now[vector].count != wanted; read_vectors(now))
+        if (pci_wait(&device, WAIT_MS) <= 0) fail("the peer says nothing");
+}
+
+/* The last vector is masked. Doorbells are heard in the order in which they were rung, so when vector 0 interrupts, the
+ * others have been heard. */
+static void exchange_masked(uint32_t peer) {
+    struct vector before[MOST_VECTORS], now[MOST_VECTORS];
+    unsigned const count = read_vectors(before), last = count - 1;
+    if (count < 2) fail("one vector only; expected vectors = 2 or more");
+    let_through(last, 0);
+    sync_with(peer);
+    for (int i = 0; i < 2; ++i) {
+        ring_vector(peer, last);
+        usleep(10000); /* another quantum */
+    }
+    ring_vector(peer, 0);
+    wait_for_count(0, before[0].count + 1, now);
+    expect_one(before, now, count, 0);
+    if (now[last].masked != 1 || now[last].pending != 1) fail("a masked vector that was rung is not pending");
+    memcpy(before, now, sizeof before);
+    let_through(last, 1);
+    wait_for_count(last, before[last].count + 1, now);
+    sync_with(peer);
+    read_vectors(now);
+    expect_one(before, now, count, last);
+    if (now[last].masked != 0 || now[last].pending != 0) fail("a vector is still pending");
+    fprintf(stderr, "bpw: vector %u was pending and came once\n", last);
+}
+
 static uint32_t peer_in(char const *text) {
     char *end;
     unsigned long const number = strtoul(text, &end, 10);
@@ -191,7 +307,11 @@ int main(int count, char **words) {
         poke(peer_in(words[2]));
     else if (strcmp(what, "meet") == 0 && count == 3)
         meet(peer_in(words[2]));
+    else if (strcmp(what, "vectors") == 0 && count == 3)
+        exchange_vectors(peer_in(words[2]));
+    else if (strcmp(what, "masked") == 0 && count == 3)
+        exchange_masked(peer_in(words[2]));
     else
-        fail("expected info, send PEER BYTES, recv PEER, poke PEER or meet PEER");
+        fail("expected info, send PEER BYTES, or recv, poke, meet, vectors or masked, and PEER");
     return 0;
 }

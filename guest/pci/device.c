@@ -73,7 +73,7 @@ static int open_uio(struct pci_device const *device, unsigned vendor, unsigned i
     for (struct dirent const *entry; file < 0 && (entry = readdir(folder)) != NULL;) {
         if (strncmp(entry->d_name, "uio", 3) != 0 || strlen(entry->d_name) > 16) continue;
         snprintf(path, sizeof path, "/dev/%.16s", entry->d_name);
-        file = open(path, O_RDONLY | O_CLOEXEC);
+        file = open(path, O_RDWR | O_CLOEXEC);
     }
     closedir(folder);
     return file;

@@ -1,4 +1,5 @@
-/* A PCI function from user space of Linux: found and mapped by sysfs, its interrupts by the stock uio_pci_generic. Needs root. */
+/* A PCI function from user space of Linux: found and mapped by sysfs, its interrupts by UIO: the stock uio_pci_generic, or
+ * whatever UIO driver has it (guest/kernel). Needs root. */
 #ifndef BACKPLANE_PCI_DEVICE_H
 #define BACKPLANE_PCI_DEVICE_H
 
@@ -7,7 +8,7 @@
 
 struct pci_device {
     char name[64];
-    int interrupts; /* /dev/uioN, or -1 */
+    int interrupts; /* /dev/uioN, open to read and write, or -1 */
     int config;     /* the function's configuration space */
 };
 
