@@ -42,6 +42,7 @@ struct TranslatedState {
     std::uint64_t temporary_flags{0};
     std::uint64_t call_target{0};
     std::uint64_t xmm_loaded{0};  ///< what the host's vector registers hold of the guest's: a VectorsLoaded
+    std::uint64_t x87_loaded{0};  ///< 1: the host's x87 holds the guest's
     NoteCode notes;
     void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
     std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view

@@ -184,6 +184,8 @@ void Emitter::emit(Instruction const& at) {
             return emit_push_flags(at);
         case Treatment::fill_or_move:
             return emit_fill_or_move(at);
+        case Treatment::x87_control:
+            return emit_x87_control(at);
         case Treatment::jcc:
             return emit_jcc(at);
         case Treatment::jmp:
@@ -201,6 +203,9 @@ bool Emitter::may_unmask(ZydisMnemonic mnemonic) {
     switch (mnemonic) {
         case ZYDIS_MNEMONIC_LDMXCSR:
         case ZYDIS_MNEMONIC_VLDMXCSR:
+        case ZYDIS_MNEMONIC_FLDCW:
+        case ZYDIS_MNEMONIC_FLDENV:
+        case ZYDIS_MNEMONIC_FRSTOR:
         case ZYDIS_MNEMONIC_FXRSTOR:
         case ZYDIS_MNEMONIC_FXRSTOR64:
         case ZYDIS_MNEMONIC_XRSTOR:
@@ -232,6 +237,7 @@ bool Emitter::call_handler(Instruction const& at) {
     }
     site.pair[1].run = [](Cpu&, Op const* op) { return op; };
     call(request_.thunks.call_handler);
+    if (needs_x87_) call(request_.thunks.reload_x87);
     move_in();
     return true;
 }

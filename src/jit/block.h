@@ -26,6 +26,8 @@ struct Thunks {
         load_xmm;  ///< puts the guest's XMM registers into the host's; R9 = rip to exit to if it may not
     std::uint8_t const* weigh_guess;  ///< R10 = Guess: keeps R11, R9 and the guest's registers
     std::uint8_t const* load_ymm;    ///< the same with bits 255:128
+    std::uint8_t const* load_x87;    ///< the same for the x87
+    std::uint8_t const* reload_x87;  ///< the same behind a handler, where it may
     std::uint8_t const* look_again[2];  ///< R9 = rip, which was not in its own slot: on to its code, or exits; by view
     std::uint8_t const* exit_rip;    ///< R9 = rip
     std::uint8_t const* exit_dispatch;  ///< R9 = rip: to the dispatcher, although code for it may be there

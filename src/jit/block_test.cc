@@ -67,6 +67,7 @@ std::vector<Sample> const& samples() {
         {"fill", kSupervisor, {0xf3, 0x48, 0xab}},
         {"copy", kSupervisor, {0xf3, 0xa4}},
         {"exchange of a pair", kSupervisor, {0x48, 0x0f, 0xc7, 0x0e, 0x0f, 0x94, 0xc0}},
+        {"x87", kUser, {0xdd, 0x07, 0xdc, 0x0e, 0xde, 0xc1, 0xdd, 0x1f, 0xdf, 0xe9}},
         {"left to the handler", kSupervisor, {0x9f, 0x0f, 0x20, 0xd8}},
     };
     return kSamples;
@@ -90,6 +91,7 @@ Offsets offsets() {
     for (std::int32_t& set : o.tlb_sets) set = next();
     o.quota = next(), o.instructions_before_run = next(), o.clock_base = next(), o.clock_base_instructions = next();
     o.cr4 = next(), o.tsc_aux = next(), o.yields = next(), o.has_machine_check = next();
+    o.x87_loaded = next(), o.x87_instruction = next(), o.x87_data = next(), o.x87_opcode = next();
     return o;
 }
 
@@ -154,7 +156,7 @@ std::string sizes_of(Sample const& sample) {
     Sampled code_of_sample{sample.code};
     Thunks thunks{};
     for (auto* const thunk : {&thunks.slow_read, &thunks.slow_write, &thunks.call_handler, &thunks.last_handler,
-                              &thunks.materialize, &thunks.keep_carry, &thunks.load_xmm, &thunks.load_ymm,
+                              &thunks.materialize, &thunks.keep_carry, &thunks.load_xmm, &thunks.load_ymm, &thunks.load_x87, &thunks.reload_x87,
                               &thunks.exit_rip, &thunks.exit_dispatch, &thunks.exit_link, &thunks.exit_alone, &thunks.weigh_guess, &thunks.flags_image, &thunks.look_again[0], &thunks.look_again[1]})
         *thunk = arena.data();
     std::deque<Link> links;

@@ -269,7 +269,104 @@ bool vector(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecod
     return true;
 }
 
+/// What computes is the host's x87 in the interpreter, too. The transcendental functions, whose last bits differ among hosts, images
+/// and what is rare are the handlers'. False: the instruction is none of these.
+bool x87(Effects& out, ZydisDecodedInstruction const& instruction) {
+    if (instruction.meta.isa_ext != ZYDIS_ISA_EXT_X87 && instruction.mnemonic != ZYDIS_MNEMONIC_FISTTP) return false;
+    // FDP is an offset, which with a base is not the linear address.
+    if ((instruction.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)) != 0) return true;
+    bool is_noted = true;
+    switch (instruction.mnemonic) {
+        case ZYDIS_MNEMONIC_FCOMI:
+        case ZYDIS_MNEMONIC_FCOMIP:
+        case ZYDIS_MNEMONIC_FUCOMI:
+        case ZYDIS_MNEMONIC_FUCOMIP:
+            out.produces = Produces::all;
+            out.producer = FlagProducer::raw;
+            break;
+        case ZYDIS_MNEMONIC_FCMOVB:
+        case ZYDIS_MNEMONIC_FCMOVE:
+        case ZYDIS_MNEMONIC_FCMOVBE:
+        case ZYDIS_MNEMONIC_FCMOVU:
+        case ZYDIS_MNEMONIC_FCMOVNB:
+        case ZYDIS_MNEMONIC_FCMOVNE:
+        case ZYDIS_MNEMONIC_FCMOVNBE:
+        case ZYDIS_MNEMONIC_FCMOVNU:
+            out.consumes = true;
+            break;
+        case ZYDIS_MNEMONIC_FADD:
+        case ZYDIS_MNEMONIC_FADDP:
+        case ZYDIS_MNEMONIC_FIADD:
+        case ZYDIS_MNEMONIC_FSUB:
+        case ZYDIS_MNEMONIC_FSUBP:
+        case ZYDIS_MNEMONIC_FISUB:
+        case ZYDIS_MNEMONIC_FSUBR:
+        case ZYDIS_MNEMONIC_FSUBRP:
+        case ZYDIS_MNEMONIC_FISUBR:
+        case ZYDIS_MNEMONIC_FMUL:
+        case ZYDIS_MNEMONIC_FMULP:
+        case ZYDIS_MNEMONIC_FIMUL:
+        case ZYDIS_MNEMONIC_FDIV:
+        case ZYDIS_MNEMONIC_FDIVP:
+        case ZYDIS_MNEMONIC_FIDIV:
+        case ZYDIS_MNEMONIC_FDIVR:
+        case ZYDIS_MNEMONIC_FDIVRP:
+        case ZYDIS_MNEMONIC_FIDIVR:
+        case ZYDIS_MNEMONIC_FSQRT:
+        case ZYDIS_MNEMONIC_FRNDINT:
+        case ZYDIS_MNEMONIC_FSCALE:
+        case ZYDIS_MNEMONIC_FPREM:
+        case ZYDIS_MNEMONIC_FPREM1:
+        case ZYDIS_MNEMONIC_FCHS:
+        case ZYDIS_MNEMONIC_FABS:
+        case ZYDIS_MNEMONIC_FCOM:
+        case ZYDIS_MNEMONIC_FCOMP:
+        case ZYDIS_MNEMONIC_FCOMPP:
+        case ZYDIS_MNEMONIC_FUCOM:
+        case ZYDIS_MNEMONIC_FUCOMP:
+        case ZYDIS_MNEMONIC_FUCOMPP:
+        case ZYDIS_MNEMONIC_FICOM:
+        case ZYDIS_MNEMONIC_FICOMP:
+        case ZYDIS_MNEMONIC_FTST:
+        case ZYDIS_MNEMONIC_FXAM:
+        case ZYDIS_MNEMONIC_FXCH:
+        case ZYDIS_MNEMONIC_FLD:
+        case ZYDIS_MNEMONIC_FILD:
+        case ZYDIS_MNEMONIC_FLD1:
+        case ZYDIS_MNEMONIC_FLDZ:
+        case ZYDIS_MNEMONIC_FLDPI:
+        case ZYDIS_MNEMONIC_FLDL2E:
+        case ZYDIS_MNEMONIC_FLDL2T:
+        case ZYDIS_MNEMONIC_FLDLG2:
+        case ZYDIS_MNEMONIC_FLDLN2:
+        case ZYDIS_MNEMONIC_FST:
+        case ZYDIS_MNEMONIC_FSTP:
+        case ZYDIS_MNEMONIC_FIST:
+        case ZYDIS_MNEMONIC_FISTP:
+        case ZYDIS_MNEMONIC_FISTTP:
+            break;
+        case ZYDIS_MNEMONIC_FNSTCW:
+        case ZYDIS_MNEMONIC_FNSTSW:
+        case ZYDIS_MNEMONIC_FNCLEX:
+        case ZYDIS_MNEMONIC_FNOP:
+        case ZYDIS_MNEMONIC_FWAIT:
+            is_noted = false;
+            break;
+        case ZYDIS_MNEMONIC_FLDCW:
+            out.treatment = Treatment::x87_control;
+            out.is_x87 = true;
+            return true;
+        default:
+            return true;
+    }
+    out.treatment = Treatment::copy;
+    out.is_x87 = true;
+    out.is_noted = is_noted;
+    return true;
+}
+
 void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
+    if (x87(out, instruction)) return;
     auto const all = [&](FlagProducer producer) {
         out.treatment = Treatment::copy;
         out.produces = Produces::all;

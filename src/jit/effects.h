@@ -27,6 +27,7 @@ enum class Treatment : std::uint8_t {
     pause,
     push_flags,    ///< PUSHFQ
     fill_or_move,  ///< REP STOS, REP MOVS
+    x87_control,  ///< FLDCW
     nop,
     jcc,
     jmp,
@@ -55,6 +56,8 @@ struct Effects {
     bool needs_alignment{false};  ///< an operand of 16 or 32 bytes must be aligned
     bool is_vector{false};
     bool is_vex{false};           ///< a vector instruction that writes bits 255:128
+    bool is_x87{false};           ///< needs the guest's x87 in the host's (emit_x87.cc)
+    bool is_noted{false};         ///< an x87 instruction that FIP, FDP and FOP are about
 };
 
 [[nodiscard]] Effects effects_of(ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands);

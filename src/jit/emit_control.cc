@@ -13,6 +13,7 @@ void Emitter::emit_entry() {
     sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
     jb(no_quota_, T_NEAR);
     for (Instruction const& at : instructions_) {
+        needs_x87_ = needs_x87_ || at.effects.is_x87;
         if (!at.effects.is_vector || at.effects.treatment != Treatment::copy) continue;
         needs_xmm_ = true;
         needs_ymm_ = needs_ymm_ || at.effects.is_vex;
@@ -21,6 +22,11 @@ void Emitter::emit_entry() {
         cmp(state8(o_.xmm_loaded), needs_ymm_ ? VectorsLoaded::kYmm : VectorsLoaded::kXmm);
         jb(load_xmm_, T_NEAR);
         L(vectors_loaded_);
+    }
+    if (needs_x87_) {
+        cmp(state8(o_.x87_loaded), 0);
+        load_x87_ = jump_ahead_if(Condition::z);
+        x87_loaded_ = getCurr();
     }
     enter_loop();
 }
@@ -122,6 +128,14 @@ std::uint8_t const* Emitter::emit_stubs() {
         mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
         call(needs_ymm_ ? request_.thunks.load_ymm : request_.thunks.load_xmm);
         jmp(vectors_loaded_, T_NEAR);
+    }
+    if (needs_x87_) {
+        land(load_x87_);
+        mov(r9, state64(o_.page_address));
+        if (page_offset_ != 0) add(r9, page_offset_);
+        mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
+        call(request_.thunks.load_x87);
+        jmp(static_cast<void const*>(x87_loaded_), T_NEAR);
     }
     if (request_.trace.second_page != Trace::kNoPage) {
         L(second_page_unknown_);

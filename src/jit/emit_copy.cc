@@ -117,7 +117,7 @@ bool Emitter::emit_copy(Instruction const& at) {
         ZydisRegisterClass const kind = ZydisRegisterGetClass(reg);
         bool const high = is_high_byte(reg);
         if (high && stays_high) continue;
-        if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM) continue;
+        if (kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM || kind == ZYDIS_REGCLASS_X87) continue;
         unsigned const guest = guest_of(reg);
         std::uint8_t number = host_of_[guest];
         if (number == kInMemory || high) {
@@ -223,6 +223,7 @@ bool Emitter::emit_copy(Instruction const& at) {
     }
     db(first_bytes, first_length);
     db(bytes, length);
+    if (at.effects.is_noted) note_x87(at);
     if (needs_value && is_written(at.operands[memory])) store_value(at.operands[memory].size, place);
     for (unsigned r = 0; r < resident_count; ++r)
         if (residents[r].written) store_resident(residents[r]);

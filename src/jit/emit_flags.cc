@@ -29,6 +29,7 @@ void Emitter::flush_pending() {
 
 bool Emitter::covers(HostFlags have, ZydisMnemonic mnemonic) {
     if (have == HostFlags::all) return true;
+    if (mnemonic >= ZYDIS_MNEMONIC_FCMOVB && mnemonic <= ZYDIS_MNEMONIC_FCMOVU) return false;  // one of eight conditions
     unsigned condition = mnemonic == ZYDIS_MNEMONIC_ADOX ? 17 : 0;  // 17: OF, which is not left by a partial producer
     while (condition < 16 && kJumpMnemonics[condition] != mnemonic && kSetMnemonics[condition] != mnemonic &&
            kCmovMnemonics[condition] != mnemonic)

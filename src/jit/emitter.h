@@ -1,7 +1,7 @@
 // Makes the host code of one block: what its parts share. block.cc goes through the instructions; the others emit, each
 // one subject: emit_copy.cc instructions that stay what they are, emit_special.cc those that are rewritten, emit_system.cc those
-// of the system, emit_memory.cc
-// addresses and the TLB, emit_flags.cc the guest's flags, emit_loop.cc loops, emit_control.cc entry, exits and branches.
+// of the system, emit_x87.cc
+// those of the x87, emit_memory.cc addresses and the TLB, emit_flags.cc the guest's flags, emit_loop.cc loops, emit_control.cc entry, exits and branches.
 #pragma once
 
 #define XBYAK_NO_EXCEPTION
@@ -293,6 +293,12 @@ class Emitter : public Xbyak::CodeGenerator {
     /// The offset, in bits and signed, chooses the operand-sized piece of memory.
     void emit_bit_string(Instruction const& at);
 
+    // --- instructions of the x87 (emit_x87.cc) --------------------------------------------------------------------
+    /// FIP, FOP and FDP of an instruction that has been executed; no flag is touched, R9 and R10 are lost.
+    void note_x87(Instruction const& at);
+    /// FLDCW that leaves all exceptions masked.
+    void emit_x87_control(Instruction const& at);
+
     // --- instructions of the system (emit_system.cc) --------------------------------------------------------------
     /// What is asked of them inline, so that their handler is called only if there is more to do. Flags stay pending.
     HandlerStub& handler_behind(Instruction const& at);
@@ -342,6 +348,9 @@ class Emitter : public Xbyak::CodeGenerator {
     unsigned next_guess_;
     bool needs_xmm_{false};
     bool needs_ymm_{false};
+    bool needs_x87_{false};
+    Jump load_x87_{nullptr};
+    std::uint8_t const* x87_loaded_{nullptr};
     std::optional<Pending> pending_;
     std::optional<Written> written_;
     HostFlags host_flags_{HostFlags::stale};

@@ -7,6 +7,7 @@
 //   host  R9 R10 R11                                scratch; host R15 the state pointer, host RSP the host's stack
 //   guest XMM0..15                                  the same registers, loaded when first needed
 //   guest YMM0..15                                  the same; bits 255:128 are loaded when a VEX instruction comes
+//   guest x87                                       the host's, loaded when a block with x87 instructions comes
 #pragma once
 
 #include <array>
@@ -41,7 +42,8 @@ struct Offsets {
     std::int32_t xmm;
     std::int32_t ymm_high;
     std::int32_t rip, rflags, cpl, gs_base, kernel_gs_base;
-    std::int32_t page_address, temporary, temporary_flags, call_target, xmm_loaded, link;
+    std::int32_t page_address, temporary, temporary_flags, call_target, xmm_loaded, x87_loaded, link;
+    std::int32_t x87_instruction, x87_data, x87_opcode;  ///< FIP, FDP, FOP
     std::int32_t jumps[2];
     std::int32_t quota, instructions_before_run, clock_base, clock_base_instructions;
     std::int32_t cr4, tsc_aux, yields, has_machine_check;

@@ -15,6 +15,13 @@
 
 namespace backplane {
 
+namespace {
+
+/// Unmasked exceptions would be the host's.
+bool masks_all(std::uint32_t mxcsr) { return (mxcsr & mxcsr::kMasks) == mxcsr::kMasks; }
+
+}  // namespace
+
 jit::Offsets JitRuntime::offsets(Cpu& cpu) {
     auto const at = [&](auto const& member) {
         return static_cast<std::int32_t>(reinterpret_cast<char const*>(&member) -
@@ -63,6 +70,10 @@ jit::Offsets JitRuntime::offsets(Cpu& cpu) {
     o.call_target = at(cpu.translated_.call_target);
     o.temporary_flags = at(cpu.translated_.temporary_flags);
     o.xmm_loaded = at(cpu.translated_.xmm_loaded);
+    o.x87_loaded = at(cpu.translated_.x87_loaded);
+    o.x87_instruction = at(cpu.state_.x87.last_instruction);
+    o.x87_data = at(cpu.state_.x87.last_data);
+    o.x87_opcode = at(cpu.state_.x87.last_opcode);
     o.link = at(cpu.translated_.link);
     return o;
 }
@@ -195,13 +206,14 @@ void JitRuntime::give_up_guess(jit::Guess const& guess) {
     check(Xbyak::GetError() == 0, "what asks the TLB is shorter than what guesses");
 }
 
-std::uint64_t JitRuntime::may_load_xmm(Cpu* cpu, Op const* op) { return may_load(cpu, op, cpu->simd_ok()); }
+std::uint64_t JitRuntime::may_load_xmm(Cpu* cpu, Op const* op) { return may_load(cpu, op, cpu->simd_ok() && masks_all(cpu->state_.mxcsr)); }
 
-std::uint64_t JitRuntime::may_load_ymm(Cpu* cpu, Op const* op) { return may_load(cpu, op, cpu->simd_ok() && cpu->avx_ok()); }
+std::uint64_t JitRuntime::may_load_ymm(Cpu* cpu, Op const* op) {
+    return may_load(cpu, op, cpu->simd_ok() && cpu->avx_ok() && masks_all(cpu->state_.mxcsr));
+}
 
-std::uint64_t JitRuntime::may_load(Cpu* cpu, Op const* op, bool available) {
-    bool const masked = (cpu->state_.mxcsr & mxcsr::kMasks) == mxcsr::kMasks;
-    if (available && masked) return 1;
+std::uint64_t JitRuntime::may_load(Cpu* cpu, Op const* op, bool may) {
+    if (may) return 1;
     begin(*cpu, op);
     leave_alone(*cpu, op);
     cpu->remaining_ += cpu->trace_->code_count - cpu->trace_->count;  // of the traces behind the first

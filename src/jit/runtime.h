@@ -49,7 +49,14 @@ class JitRuntime {
     /// May the guest's XMM registers be used by host instructions now? If not, the block's first instruction is left.
     static std::uint64_t may_load_xmm(Cpu* cpu, Op const* op);
     static std::uint64_t may_load_ymm(Cpu* cpu, Op const* op);
-    static std::uint64_t may_load(Cpu* cpu, Op const* op, bool available);
+    static std::uint64_t may_load(Cpu* cpu, Op const* op, bool may);
+
+    /// Loads the guest's x87 into the host's, if its instructions may run there; if not, the block's first one is left.
+    static std::uint64_t load_x87(Cpu* cpu, Op const* op);
+    /// The same after a handler amid a block, which cannot have changed that they may.
+    static void reload_x87(Cpu* cpu);
+    /// Takes the guest's x87 back from the host's, which is as C++ expects it afterwards.
+    static void unload_x87(Cpu* cpu);
 
     static void enter(Translator& t, Cpu& cpu, Trace& trace);
     static TranslatorExit exit_reason(Cpu const& cpu, TranslatorExit without_other);
@@ -62,6 +69,7 @@ class JitRuntime {
     static void remember(Cpu& cpu, Trace const& trace);
     static void forget_code_at(Cpu& cpu, std::uint64_t address);
     static TranslatedState& state(Cpu& cpu) { return cpu.translated_; }
+    static X87State& x87(Cpu& cpu) { return cpu.state_.x87; }
     static std::uint64_t rip(Cpu const& cpu) { return cpu.rip_; }
     static Trace* warm_trace(Cpu& cpu, std::uint64_t address);
     /// A copy of the trace's guest code, which may lie in two pages. Empty: a part is no RAM.

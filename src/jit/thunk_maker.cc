@@ -48,6 +48,7 @@ ThunkMaker::Code ThunkMaker::make_exit(Code leave, bool with_link) {
     mov(qword[state_ + o_.rip], address_);
     save(kCallerSaved);
     save_xmm_if_loaded();
+    unload_x87();
     mov(Xbyak::util::rdi, state_);
     if (with_link)
         mov(Xbyak::util::rsi, Xbyak::util::r10);
@@ -89,6 +90,7 @@ ThunkMaker::Code ThunkMaker::make_exit_dispatch(Code leave) {
     mov(qword[state_ + o_.rip], address_);
     save(kCallerSaved), save(kCalleeSaved);
     give_up_xmm();
+    unload_x87();
     jmp(leave);
     return start;
 }
@@ -130,6 +132,7 @@ ThunkMaker::Code ThunkMaker::make_slow(JitRuntime::Resolved (*function)(Cpu*, st
     ret();
     L(failed);
     add(Xbyak::util::rsp, 8);
+    unload_x87();
     mov(Xbyak::util::rdi, state_);
     go_on(leave, address_of(&JitRuntime::after_handler), Registers::caller_saved);
     return start;
@@ -140,6 +143,7 @@ ThunkMaker::Code ThunkMaker::make_call_handler(Code leave) {
     Xbyak::Label failed;
     save(kCallerSaved), save(kCalleeSaved);
     save_xmm_if_loaded();
+    unload_x87();
     mov(Xbyak::util::rdi, state_);
     mov(Xbyak::util::rsi, Xbyak::util::r10);
     call_aligned(address_of(&JitRuntime::call_handler));
@@ -157,6 +161,7 @@ ThunkMaker::Code ThunkMaker::make_last(void const* function, Code leave) {
     Code const start = here();
     save(kCallerSaved), save(kCalleeSaved);
     give_up_xmm();
+    unload_x87();
     mov(Xbyak::util::rdi, state_);
     mov(Xbyak::util::rsi, Xbyak::util::r10);
     mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
@@ -261,6 +266,24 @@ ThunkMaker::Code ThunkMaker::make_load_ymm(Code leave) {
     return start;
 }
 
+ThunkMaker::Code ThunkMaker::make_load_x87(Code leave) {
+    Code const start = here();
+    Xbyak::Label failed;
+    save(kCallerSaved);
+    save_xmm_if_loaded();
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rsi, Xbyak::util::r10);
+    call_aligned(address_of(&JitRuntime::load_x87));
+    test(Xbyak::util::rax, Xbyak::util::rax);
+    jz(failed, T_NEAR);
+    load_xmm_if_loaded();
+    load(kCallerSaved);
+    ret();
+    L(failed);
+    leave_from_call(leave, true);
+    return start;
+}
+
 ThunkMaker::Code ThunkMaker::here() {
     align(16);
     return getCurr();
@@ -310,6 +333,28 @@ void ThunkMaker::give_up_xmm() {
     mov(byte[state_ + o_.xmm_loaded], 0);
 }
 
+void ThunkMaker::unload_x87() {
+    Xbyak::Label done;
+    Xbyak::Reg64 const& stack = Xbyak::util::rsp;
+    cmp(byte[state_ + o_.x87_loaded], 0);
+    je(done, T_NEAR);
+    mov(Xbyak::util::rax, stack);
+    and_(stack, -16);  // thunks come here with and without a return address on it
+    sub(stack, 32);
+    mov(qword[stack], Xbyak::util::rax);
+    mov(qword[stack + 8], Xbyak::util::r9);
+    mov(qword[stack + 16], Xbyak::util::r10);
+    mov(qword[stack + 24], Xbyak::util::r11);
+    mov(Xbyak::util::rdi, state_);
+    mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(&JitRuntime::unload_x87));
+    call(Xbyak::util::rax);
+    mov(Xbyak::util::r11, qword[stack + 24]);
+    mov(Xbyak::util::r10, qword[stack + 16]);
+    mov(Xbyak::util::r9, qword[stack + 8]);
+    mov(stack, qword[stack]);
+    L(done);
+}
+
 void ThunkMaker::call_aligned(void const* function) {
     sub(Xbyak::util::rsp, 8);
     mov(Xbyak::util::rax, reinterpret_cast<std::uint64_t>(function));
@@ -320,6 +365,7 @@ void ThunkMaker::call_aligned(void const* function) {
 void ThunkMaker::leave_from_call(Code leave, bool save_callee_saved) {
     add(Xbyak::util::rsp, 8);
     if (save_callee_saved) save(kCalleeSaved);
+    unload_x87();
     mov(byte[state_ + o_.xmm_loaded], 0);
     jmp(leave);
 }

@@ -53,6 +53,7 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     /// R10 = the block's first Op.
     Code make_load_xmm(Code leave);
     Code make_load_ymm(Code leave);
+    Code make_load_x87(Code leave);
 
   private:
     Code here();
@@ -69,6 +70,8 @@ class ThunkMaker : public Xbyak::CodeGenerator {
     void load_xmm_if_loaded();
     void save_xmm_if_loaded();
     void give_up_xmm();
+    /// General and XMM registers are saved; R9 to R11 are kept.
+    void unload_x87();
     /// From inside a called thunk, where the stack is off by the return address.
     void call_aligned(void const* function);
     /// Out of a called thunk to the dispatcher; XMM registers were saved before the call.

@@ -93,6 +93,8 @@ void Translator::make_thunks() {
     thunks_.weigh_guess = named("weigh_guess", maker.make_quiet_call(&JitRuntime::weigh_guess), kCalledWithRegisters);
     thunks_.load_xmm = named("load_xmm", maker.make_load_xmm(leave), kCalled);
     thunks_.load_ymm = named("load_ymm", maker.make_load_ymm(leave), kCalled);
+    thunks_.load_x87 = named("load_x87", maker.make_load_x87(leave), kCalled);
+    thunks_.reload_x87 = named("reload_x87", maker.make_quiet_call(&JitRuntime::reload_x87), kCalledWithRegisters);
     maker.ready();
     check(Xbyak::GetError() == 0, "the translator's own code assembles");
     enter_code_ = reinterpret_cast<void (*)(Cpu*, void*)>(reinterpret_cast<std::uintptr_t>(enter));

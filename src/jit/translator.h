@@ -3,7 +3,6 @@
 // State:    partial
 // Features: integer and SSE2 code of 64-bit mode, flags kept in the host's or deferred, soft TLB inlined, direct jumps
 //           chained within a page and followed into superblocks, indirect jumps and jumps across pages through a cache, exact quotas and faults
-// Missing:  coalesced TLB checks, native x87; those instructions call the interpreter's handlers
 // Source:   docs/design/translator.md
 #pragma once
 
