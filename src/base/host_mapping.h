@@ -37,6 +37,15 @@ class HostMapping {
     std::size_t bytes_{0};
 };
 
+/// A piece of memory that begins and ends at multiples of this can be replaced by what must be mapped in huge pages.
+inline constexpr std::size_t kHostHugePageBytes = std::size_t{2} << 20;
+
+/// Replaces the beginning of our own memory by the first `bytes` of a file or device, shared: what is stored here others find there, and
+/// the reverse. `place` begins at a multiple of kHostHugePageBytes and is as long as `bytes` rounded up to that; a file in huge pages may
+/// take all of it. Unmapped with the memory around it.
+/// Errors: what the host says; the memory is ours then, and zeroes.
+[[nodiscard]] Expected<void, Error> map_file_over(ByteSpan place, std::size_t bytes, int fd);
+
 /// Asks for huge pages behind the whole 2 MiB ranges of memory that has not been touched yet.
 void advise_huge_pages(ByteSpan memory);
 

@@ -7,8 +7,15 @@
 
 namespace backplane {
 
-Expected<SharedWindow, Error> SharedWindow::create(window::Layout const& layout, FramePool& pool) {
-    FrameNumber const frames = BACKPLANE_TRY(pool.allocate(layout.used_pages()));
+std::uint64_t SharedWindow::frames_needed(window::Layout const& layout, Memory memory) {
+    constexpr std::uint64_t kPiece = FramePool::kBackingFrames;
+    return memory == Memory::own ? layout.used_pages() : (layout.used_pages() + kPiece - 1) / kPiece * kPiece;
+}
+
+Expected<SharedWindow, Error> SharedWindow::create(window::Layout const& layout, FramePool& pool, UniqueFd const& backing) {
+    std::uint64_t const count = frames_needed(layout, backing.is_open() ? Memory::backed : Memory::own);
+    FrameNumber const frames = BACKPLANE_TRY(pool.allocate(count));
+    if (backing.is_open()) BACKPLANE_TRY_VOID(pool.back(frames, count, layout.used_pages() * kPageBytes, backing.get()));
     return SharedWindow{layout, frames};
 }
 
@@ -36,11 +43,11 @@ void SharedWindow::deliver() {
         for (Doorbell const& doorbell : member.port->take_doorbells()) rings_.push_back({doorbell, &member});
     std::ranges::stable_sort(rings_, {}, [](Ring const& ring) { return ring.doorbell.rung; });
     for (Ring const& ring : rings_) {
-        Member const& to = members_[ring.doorbell.peer];
-        if (to.has_left)
+        // Who is outside of the rack has no bell.
+        if (ring.doorbell.peer >= members_.size() || members_[ring.doorbell.peer].has_left)
             ++ring.from->lost;
         else
-            to.port->hear(ring.doorbell.vector);
+            members_[ring.doorbell.peer].port->hear(ring.doorbell.vector);
     }
 }
 

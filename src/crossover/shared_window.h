@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/expected.h"
+#include "base/unique_fd.h"
 #include "device/window/layout.h"
 #include "device/window_port.h"
 #include "memory/frame_pool.h"
@@ -21,12 +22,20 @@ struct WindowReport {
 
 class SharedWindow {
   public:
-    /// Takes layout.used_pages() frames of the pool for good. Errors: it has none.
-    [[nodiscard]] static Expected<SharedWindow, Error> create(window::Layout const& layout, FramePool& pool);
+    /// Whose memory the window is: frames of the pool, or those replaced by a file's or device's.
+    enum class Memory : std::uint8_t { own, backed };
+    /// The frames that it takes of the pool.
+    [[nodiscard]] static std::uint64_t frames_needed(window::Layout const& layout, Memory memory);
+
+    /// Takes frames_needed() of the pool for good. With an open `backing` (of at least layout.used_pages()) the memory is that file's or
+    /// device's, as it stands there, and the pool's first free frame is one that FramePool::back() can replace.
+    /// Errors: the pool has no frames; the host cannot map the file.
+    [[nodiscard]] static Expected<SharedWindow, Error> create(window::Layout const& layout, FramePool& pool,
+                                                              UniqueFd const& backing = UniqueFd{});
 
     /// Shows the memory in the port's window: the common part and the port's own section to read and write, the
-    /// sections of others to read. Peers are numbered in the order of attaching, at most layout.peers. The port must
-    /// outlive this.
+    /// sections of others to read. Peers are numbered in the order of attaching, at most layout.peers; those that never are attached
+    /// are outside of the rack, where the backing is mapped too. The port must outlive this.
     void attach(WindowPort& port, std::string machine);
 
     /// Doorbells are heard, in the order (time, peer, sequence). Called while no machine runs.

@@ -1,6 +1,8 @@
 #include "crossover/shared_window.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <memory>
 
@@ -126,6 +128,30 @@ TEST(SharedWindow, WhoHasEndedHearsNothingAndIsStillRead) {
     EXPECT_EQ(rack.shared.report(0).counters.lost, 3U) << "ended, no such peer, no such vector";
     EXPECT_EQ(rack.shared.report(1).counters.heard, 0U);
     EXPECT_EQ(rack[0].load(section(1)), 3U);
+}
+
+TEST(SharedWindow, ClaimS24TheElementMayBeNoMemoryOfTheRack) {
+    UniqueFd const file{::memfd_create("shared_window_test", MFD_CLOEXEC)};
+    ASSERT_EQ(::ftruncate(file.get(), static_cast<off_t>(kLayout.used_pages() * kPageBytes)), 0);
+    std::uint64_t value = 4;
+    ASSERT_EQ(::pwrite(file.get(), &value, sizeof value, static_cast<off_t>(section(0))), 8);
+    WindowRack rack{kLayout, 2, file};
+    EXPECT_EQ(rack[1].load(section(0)), 4U) << "it is as it was";
+    rack[0].store(section(0) + 8, 5);
+    ASSERT_EQ(::pread(file.get(), &value, sizeof value, static_cast<off_t>(section(0) + 8)), 8);
+    EXPECT_EQ(value, 5U);
+    EXPECT_EQ(rack[1].load(section(0) + 8), 5U);
+    value = 6;
+    ASSERT_EQ(::pwrite(file.get(), &value, sizeof value, static_cast<off_t>(section(2))), 8);
+    for (std::size_t machine : {0U, 1U}) {
+        EXPECT_EQ(rack[machine].load(section(2)), 6U);
+        rack[machine].store(section(2), 7);
+        EXPECT_EQ(rack[machine].load(section(2)), 6U) << "the section of who is outside";
+        EXPECT_EQ(rack.shared.report(static_cast<std::uint32_t>(machine)).counters.refused_stores, 1U);
+    }
+    rack[0].ring(2, 0);
+    rack.shared.deliver();
+    EXPECT_EQ(rack.shared.report(0).counters.lost, 1U) << "who is outside has no bell";
 }
 
 TEST(SharedWindow, WithoutFramesThereIsNone) {

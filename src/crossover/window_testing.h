@@ -1,6 +1,7 @@
 // Shared windows on small boards: for tests and the fuzz target.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -84,10 +85,11 @@ class WindowGuest {
 /// Guests whose windows are one.
 class WindowRack {
   public:
-    explicit WindowRack(window::Layout const& layout, unsigned vectors = 2)
-        : pool{std::move(*FramePool::create(layout.used_pages()))},
-          shared{std::move(*SharedWindow::create(layout, pool))} {
-        for (std::uint32_t i = 0; i < layout.peers; ++i) {
+    /// With a backing the last peer is outside.
+    explicit WindowRack(window::Layout const& layout, unsigned vectors = 2, UniqueFd const& backing = UniqueFd{})
+        : pool{std::move(*FramePool::create(std::max(layout.used_pages(), FramePool::kBackingFrames)))},
+          shared{std::move(*SharedWindow::create(layout, pool, backing))} {
+        for (std::uint32_t i = 0; i < layout.peers - (backing.is_open() ? 1 : 0); ++i) {
             guests.push_back(std::make_unique<WindowGuest>(
                 pool, WindowDeviceSettings{.layout = layout, .position = i, .vectors = vectors}));
             shared.attach(guests.back()->device, std::to_string(i));

@@ -31,8 +31,17 @@ Expected<FrameNumber, Error> FramePool::allocate(std::uint64_t count) {
     return first;
 }
 
+Expected<void, Error> FramePool::back(FrameNumber first, std::uint64_t count, std::uint64_t bytes, int fd) {
+    check(first.value() + count <= frame_count_, "frames that a file takes lie in the pool");
+    BACKPLANE_TRY_VOID(map_file_over({host(first), count * kPageBytes}, bytes, fd));
+    backed_.push_back({first.value(), count});
+    return {};
+}
+
 void FramePool::release(FrameNumber first, std::uint64_t count) {
     check(first.value() + count <= frame_count_, "released frames lie in the pool");
+    for (Run const& run : backed_)
+        check(first.value() + count <= run.first || run.first + run.count <= first.value(), "a file's memory is never released");
     std::byte* const start = host(first);
     // Whole runs go back to the host, which zeroes them when they are touched again; single pages are zeroed here.
     constexpr std::uint64_t kReturnToHost = 512;

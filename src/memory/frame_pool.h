@@ -21,6 +21,13 @@ class FramePool {
     /// Takes `count` consecutive zeroed frames. Errors: none are left (or no run of that length).
     [[nodiscard]] Expected<FrameNumber, Error> allocate(std::uint64_t count);
 
+    /// Frames that were allocated, from `first` on, become the first `bytes` of a file or device that others may have mapped too. They
+    /// hold what it holds, and are never released: nobody clears what is not ours. `first` and `count` are multiples of kBackingFrames,
+    /// the least that covers `bytes`.
+    /// Errors: the host cannot map it; the frames are zeroed ones then.
+    [[nodiscard]] Expected<void, Error> back(FrameNumber first, std::uint64_t count, std::uint64_t bytes, int fd);
+    static constexpr std::uint64_t kBackingFrames = kHostHugePageBytes / kPageBytes;
+
     /// Gives `count` consecutive frames back; they are zeroed before anyone can get them again.
     void release(FrameNumber first, std::uint64_t count);
 
@@ -40,7 +47,8 @@ class FramePool {
     HostMapping memory_;
     std::uint64_t frame_count_;
     std::uint64_t free_count_;
-    std::vector<Run> free_;  // sorted by first, neighbours merged
+    std::vector<Run> free_;    // sorted by first, neighbours merged
+    std::vector<Run> backed_;  // by files
 };
 
 }  // namespace backplane

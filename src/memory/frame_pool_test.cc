@@ -1,10 +1,15 @@
 #include "memory/frame_pool.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "base/unique_fd.h"
 
 namespace backplane {
 namespace {
@@ -79,6 +84,63 @@ TEST(FramePoolDeathTest, AFrameIsReleasedOnce) {
     EXPECT_DEATH(pool.release(FrameNumber{4}, 1), "a frame is released once");
     pool.release(first, 2);
     EXPECT_DEATH(pool.release(FrameNumber{1}, 2), "a frame is released once");
+}
+
+/// A file without a name, and its bytes as others have them.
+struct SharedFile {
+    explicit SharedFile(std::size_t bytes) : fd{::memfd_create("frame_pool_test", MFD_CLOEXEC)} {
+        EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(bytes)), 0);
+    }
+    [[nodiscard]] char at(off_t offset) const {
+        char byte = 0;
+        EXPECT_EQ(::pread(fd.get(), &byte, 1, offset), 1);
+        return byte;
+    }
+    void put(off_t offset, char byte) const { EXPECT_EQ(::pwrite(fd.get(), &byte, 1, offset), 1); }
+    UniqueFd fd;
+};
+
+TEST(FramePool, BackedFramesAreWhatOthersHaveMapped) {
+    constexpr std::uint64_t kBytes = 3 * kPageBytes;
+    SharedFile const file{kBytes};
+    file.put(kPageBytes, 'f');
+    {
+        auto pool = FramePool::create(2 * FramePool::kBackingFrames).value();
+        FrameNumber const first = pool.allocate(FramePool::kBackingFrames).value();
+        FrameNumber const behind = pool.allocate(FramePool::kBackingFrames).value();
+        soil(pool, behind, 1);
+        ASSERT_TRUE(pool.back(first, FramePool::kBackingFrames, kBytes, file.fd.get()));
+        EXPECT_EQ(pool.host(first)[kPageBytes], std::byte{'f'}) << "it is not cleared";
+        pool.host(first)[0] = std::byte{'g'};
+        EXPECT_EQ(file.at(0), 'g');
+        file.put(2 * kPageBytes, 'h');
+        EXPECT_EQ(pool.host(first)[2 * kPageBytes], std::byte{'h'});
+        EXPECT_EQ(pool.host(behind)[0], std::byte{0xa5}) << "the next frames are as before";
+        pool.release(behind, FramePool::kBackingFrames);
+        EXPECT_TRUE(is_zero(pool, behind, FramePool::kBackingFrames));
+    }
+    EXPECT_EQ(file.at(0), 'g') << "and it outlives the pool";
+    EXPECT_EQ(file.at(kPageBytes), 'f');
+}
+
+TEST(FramePool, WhatCannotBeMappedLeavesZeroedFrames) {
+    auto pool = FramePool::create(FramePool::kBackingFrames).value();
+    FrameNumber const first = pool.allocate(FramePool::kBackingFrames).value();
+    UniqueFd const null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    auto const backed = pool.back(first, FramePool::kBackingFrames, kPageBytes, null.get());
+    ASSERT_FALSE(backed);
+    EXPECT_EQ(backed.error().message, "cannot be mapped: No such device");
+    EXPECT_TRUE(is_zero(pool, first, FramePool::kBackingFrames));
+    pool.release(first, FramePool::kBackingFrames);
+    EXPECT_EQ(pool.free_count(), FramePool::kBackingFrames);
+}
+
+TEST(FramePoolDeathTest, BackedFramesAreNeverReleased) {
+    SharedFile const file{kPageBytes};
+    auto pool = FramePool::create(FramePool::kBackingFrames).value();
+    FrameNumber const first = pool.allocate(FramePool::kBackingFrames).value();
+    ASSERT_TRUE(pool.back(first, FramePool::kBackingFrames, kPageBytes, file.fd.get()));
+    EXPECT_DEATH(pool.release(FrameNumber{511}, 1), "a file's memory is never released");
 }
 
 }  // namespace

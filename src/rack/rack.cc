@@ -8,6 +8,7 @@
 
 #include "debug/debug_server.h"
 #include "debug/machine_tracer.h"
+#include "host/backing_file.h"
 #include "host/usage.h"
 #include "machine/boot_file.h"
 #include "machine/firmware.h"
@@ -98,6 +99,8 @@ struct Rack::Parts final : ControlTarget {
     [[nodiscard]] Expected<void, Error> plug_in();
     [[nodiscard]] std::uint64_t queue_frames() const;
     [[nodiscard]] Expected<void, Error> connect_queues();
+    [[nodiscard]] Expected<void, Error> create_window();
+    [[nodiscard]] bool has_backing() const { return file.window && file.window->backing; }
     void connect_windows();
     [[nodiscard]] std::string_view reason_for_one_thread() const;
     [[nodiscard]] Expected<void, Error> start_debugging();
@@ -165,6 +168,8 @@ Expected<std::unique_ptr<Rack>, Error> Rack::create(RackFile const& file, RackOp
     bool const has_uplink = std::any_of(file.links.begin(), file.links.end(), [](LinkFile const& link) { return link.uplink.kind != UplinkFile::Kind::none; });
     if (parts->options.verify && has_uplink)
         return Unexpected{bad_input("--verify: what comes from outside cannot come twice; expected no uplink")};
+    if (parts->options.verify && parts->has_backing())
+        return Unexpected{bad_input("--verify: both tiers would write to one memory; expected no window.backing")};
     if (char const* const missing = missing_on_host())
         return Unexpected{bad_input(std::string{"this host's processor lacks "} + missing +
                                     "; expected SSE4.2, POPCNT, AES and PCLMULQDQ (as all since 2011 have)")};
@@ -212,6 +217,24 @@ Expected<void, Error> Rack::Parts::connect_queues() {
     return {};
 }
 
+namespace {
+
+std::uint64_t window_frames(WindowFile const& window) {
+    return SharedWindow::frames_needed(window.layout, window.backing ? SharedWindow::Memory::backed : SharedWindow::Memory::own);
+}
+
+}  // namespace
+
+/// Before anything else takes frames: a backing replaces whole huge pages, and the pool begins with one.
+Expected<void, Error> Rack::Parts::create_window() {
+    if (!file.window) return {};
+    window::Layout const& layout = file.window->layout;
+    UniqueFd backing;
+    if (has_backing()) backing = BACKPLANE_TRY(open_backing(*file.window->backing, layout.used_pages() * kPageBytes));
+    window.emplace(BACKPLANE_TRY(SharedWindow::create(layout, *pool, backing)));
+    return {};
+}
+
 void Rack::Parts::connect_windows() {
     if (!window) return;
     std::vector<Machine*> members;
@@ -230,9 +253,9 @@ Expected<void, Error> Rack::Parts::build() {
         frames += frames_of(machine);
     }
     frames += queue_frames();
-    if (file.window) frames += file.window->layout.used_pages();
+    if (file.window) frames += window_frames(*file.window);
     pool.emplace(BACKPLANE_TRY(FramePool::create(frames)));
-    if (file.window) window.emplace(BACKPLANE_TRY(SharedWindow::create(file.window->layout, *pool)));
+    BACKPLANE_TRY_VOID(create_window());
     // Machines with the same kernel unpack it once.
     std::map<std::string, KernelImage> kernels;
     for (MachineFile const& machine : file.machines) BACKPLANE_TRY_VOID(build_machine(machine, kernels));
@@ -534,7 +557,7 @@ bool Rack::Parts::only_input_can_help() const { return monitor->next_event() == 
 /// otherwise the machines' timeouts would be over before an answer can come.
 bool Rack::Parts::is_paced() const {
     bool const is_watched = options.console_input != nullptr && options.console_input->is_interactive();
-    return is_watched || !network->outsides().empty() || (control && control->has_console());
+    return is_watched || !network->outsides().empty() || has_backing() || (control && control->has_console());
 }
 
 /// Waits for what comes next, or for what comes from outside.
@@ -545,6 +568,7 @@ void Rack::Parts::wait_for_next_event(StopFlags const& stop) {
     std::chrono::nanoseconds const idle{is_idle ? std::min((next - monitor->now()).ns(), kLongestWaitNs) : 0};
     if (!network->outsides().empty()) return poll_all(network->outsides(), idle, monitor->now());
     if (control && control->has_console()) return control->wait(std::chrono::duration_cast<std::chrono::milliseconds>(idle));
+    if (has_backing() && is_idle) return poll_all({}, idle, monitor->now());  // nobody says when its memory has changed
     ConsoleInput* const input = options.console_input;
     if (input == nullptr || !is_idle) return;
     if (input->is_interactive() || only_input_can_help()) input->wait(idle);
@@ -738,7 +762,8 @@ QueueSummary Rack::Parts::queue_summary() const {
 }
 
 WindowSummary Rack::Parts::window_summary() const {
-    WindowSummary out{window->layout().section_bytes, window->layout().common_bytes, {}};
+    WindowSummary out{window->layout().section_bytes, window->layout().common_bytes, {}, file.window->outside, {}};
+    if (has_backing()) out.backing = file.window->backing->string();
     for (std::uint32_t peer = 0; peer < window->peer_count(); ++peer) out.peers.push_back(window->report(peer));
     return out;
 }

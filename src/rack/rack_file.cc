@@ -82,7 +82,7 @@ class Reader {
         std::vector<std::string> names;
         for (MachineFile const& machine : rack_.machines) names.push_back(machine.name);
         rack_.queue = BACKPLANE_TRY(read_queue(top, names));
-        rack_.window = BACKPLANE_TRY(read_window(top, names));
+        rack_.window = BACKPLANE_TRY(read_window(top, names, folder_));
         BACKPLANE_TRY_VOID(finish_links(top));
         choose_quantum();
         return std::move(rack_);
@@ -471,12 +471,14 @@ std::string_view disk_mode_text(DiskMode mode) {
     return "";
 }
 
-/// "window: 64K a machine: alpha, beta; 8K in common"
+/// "window: 64K a machine: alpha, beta; 8K in common; 1 outside; the memory of FILE"
 std::string window_summary_text(WindowFile const& window, RackFile const& rack) {
     std::vector<std::string_view> names;
     for (std::uint32_t const machine : window.machines) names.emplace_back(rack.machines[machine].name);
     std::string text = fmt::format("window: {} a machine: {}", memory_text(window.layout.section_bytes), comma_list(names));
     if (window.layout.common_bytes != 0) text += fmt::format("; {} in common", memory_text(window.layout.common_bytes));
+    if (window.outside != 0) text += fmt::format("; {} outside", window.outside);
+    if (window.backing) text += fmt::format("; the memory of {}", printable(window.backing->string()));
     return text + '\n';
 }
 

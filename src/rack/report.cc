@@ -248,6 +248,8 @@ std::string window_table(RackReport const& report) {
     }
     std::string text = table.text_below();
     if (report.window->common_bytes != 0) text += fmt::format("in common: {}\n", memory_text(report.window->common_bytes));
+    if (!report.window->backing.empty())
+        text += fmt::format("the memory of {}, with {} peers outside\n", printable(report.window->backing), report.window->outside);
     return text;
 }
 
@@ -376,6 +378,10 @@ Json queue_json(QueueSummary const& queue) {
 
 Json window_json(WindowSummary const& window) {
     Json json{{"section_bytes", window.section_bytes}, {"common_bytes", window.common_bytes}, {"peers", Json::array()}};
+    if (!window.backing.empty()) {
+        json["backing"] = printable(window.backing);
+        json["outside"] = window.outside;
+    }
     for (WindowReport const& peer : window.peers) {
         json["peers"].push_back({{"name", peer.machine},
                                  {"doorbells_rung", peer.counters.rung},

@@ -155,6 +155,8 @@ struct WindowSummary {
     std::uint64_t section_bytes{0};
     std::uint64_t common_bytes{0};
     std::vector<WindowReport> peers;
+    std::uint32_t outside{0};  ///< further peers, who are no machines
+    std::string backing{};     ///< whose memory it is; empty: the rack's own
 };
 
 struct RackReport {

@@ -310,6 +310,13 @@ TEST(Report, TheWindowOfSomeMachines) {
     EXPECT_EQ(json["peers"][0], (nlohmann::json{{"name", "alpha"}, {"doorbells_rung", 5}, {"doorbells_merged", 2}, {"doorbells_lost", 1},
                                                 {"doorbells_heard", 4}, {"refused_stores", 3}}));
     EXPECT_EQ(json["peers"][1]["name"], "beta");
+    EXPECT_FALSE(json.contains("backing"));
+    report.window->backing = "/dev/shm/x\n";
+    report.window->outside = 2;
+    EXPECT_NE(human_report(report).find("the memory of /dev/shm/x\\x0a, with 2 peers outside\n"), std::string::npos);
+    auto const backed = nlohmann::json::parse(json_report(report))["window"];
+    EXPECT_EQ(backed["backing"], "/dev/shm/x\\x0a");
+    EXPECT_EQ(backed["outside"], 2);
 }
 
 TEST(Report, OnlyTheHostPartDiffersBetweenTwoRuns) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,12 +20,16 @@ struct WindowFile {
     window::Layout layout{.section_bytes = kDefaultSectionBytes};
     std::vector<std::uint32_t> machines;  ///< by their place in the file; their place here is their peer number
     unsigned vectors{1};
+    std::optional<std::filesystem::path> backing{};  ///< whose memory it is, when it is not the rack's own
+    std::uint32_t outside{0};                        ///< the last peers, who are no machines and use the backing
 
     [[nodiscard]] std::optional<std::uint32_t> position_of(std::uint32_t machine) const;
 };
 
-/// Reads [window] of the whole document; nothing when there is none. `machines` are the machines' names in file order.
+/// Reads [window] of the whole document; nothing when there is none. `machines` are the machines' names in file order, paths are
+/// relative to `folder`.
 [[nodiscard]] Expected<std::optional<WindowFile>, Error> read_window(TomlTable const& top,
-                                                                     std::vector<std::string> const& machines);
+                                                                     std::vector<std::string> const& machines,
+                                                                     std::filesystem::path const& folder = {});
 
 }  // namespace backplane

@@ -38,6 +38,15 @@ TEST(WindowFile, SizesVectorsAndTheOrderOfThePeers) {
     EXPECT_FALSE(file.position_of(1));
 }
 
+TEST(WindowFile, MemoryOfAnotherAndPeersOutside) {
+    WindowFile const file = **read("[window]\nbacking = \"/dev/zero\"\noutside = 2\nmachines = \"beta\"\n");
+    EXPECT_EQ(file.backing, "/dev/zero");
+    EXPECT_EQ(file.outside, 2U);
+    EXPECT_EQ(file.layout.peers, 3U);
+    EXPECT_EQ(file.position_of(1), 0U);
+    EXPECT_FALSE((*read("[window]\n"))->backing);
+}
+
 TEST(WindowFile, WhatIsWrongIsNamedWithItsPlace) {
     struct Case {
         char const* text;
@@ -45,9 +54,8 @@ TEST(WindowFile, WhatIsWrongIsNamedWithItsPlace) {
     };
     for (Case const& c : {
              Case{"[window]\nsections = \"4K\"\n",
-                  "r.toml:2:1: window.sections: unknown key; expected one of section, common, machines, vectors; did "
-                  "you mean "
-                  "\"section\"?"},
+                  "r.toml:2:1: window.sections: unknown key; expected one of section, common, machines, vectors, backing, "
+                  "outside; did you mean \"section\"?"},
              Case{"[window]\nsection = \"3K\"\n",
                   "r.toml:2:11: window.section: \"3K\"; expected a power of two, \"4K\" to \"256M\""},
              Case{"[window]\ncommon = \"much\"\n",
@@ -59,6 +67,17 @@ TEST(WindowFile, WhatIsWrongIsNamedWithItsPlace) {
              Case{"[window]\nmachines = [\"alpha\"]\n", "r.toml:2:12: window.machines: 1 machines; expected 2 to 64"},
              Case{"[window]\nmachines = []\n", "r.toml:2:12: window.machines: 0 machines; expected 2 to 64"},
              Case{"[window]\nvectors = 33\n", "r.toml:2:11: window.vectors: 33; expected 1 to 32"},
+             Case{"[window]\noutside = 1\n",
+                  "r.toml:2:11: window.outside: memory that nobody outside can reach; expected backing = \"FILE\""},
+             Case{"[window]\nbacking = \"/dev/zero\"\noutside = 64\n", "r.toml:3:11: window.outside: 64; expected 1 to 63"},
+             Case{"[window]\nbacking = \"/dev/zero\"\noutside = 62\n", "r.toml:1:1: window.machines: 3 machines; expected 1 to 2"},
+             Case{"[window]\nbacking = \"/none\"\n",
+                  "r.toml:2:11: window.backing: /none: no such file; expected one that is there: it is never created"},
+             Case{"[window]\nbacking = \"/tmp\"\n",
+                  "r.toml:2:11: window.backing: /tmp: a folder; expected a file or character device that can be mapped"},
+             Case{"[window]\nbacking = 1\n", "r.toml:2:11: window.backing: a whole number; expected a string"},
+             Case{"[window]\nsection = \"64M\"\nbacking = \"/dev/zero\"\noutside = 2\n",
+                  "r.toml:2:11: window.section: 64M for each of 5 peers; expected at most 256M in all"},
              Case{"[window]\nsection = \"128M\"\n",
                   "r.toml:2:11: window.section: 128M for each of 3 machines; expected at most 256M in all"},
          }) {

@@ -103,7 +103,7 @@ windows() {
     refuses "^.*rack.toml:$1: window$2" run rack.toml --report report.json
     refuses "^.*rack.toml:$1: window$2" check rack.toml
 }
-windows 10:1 '.sections: unknown key; expected one of section, common, machines, vectors; did you mean "section"' <<<$'[window]\nsections = "4K"'
+windows 10:1 '.sections: unknown key; expected one of section, common, machines, vectors, backing, outside; did you mean "section"' <<<$'[window]\nsections = "4K"'
 windows 9:9 '.alpha: unknown key; expected one of section' <<<$'[window.alpha]\nsection = "4K"'
 windows 9:1 ': a list of tables; expected a table \[window\]' <<<'[[window]]'
 for size in 3K 2K 512M -4K '' much 99999999999999999999K; do
@@ -121,6 +121,18 @@ windows 10:12 '.machines: a whole number; expected a list of strings' <<<$'[wind
 for count in 0 33; do windows 10:11 ".vectors: $count; expected 1 to 32" <<<$'[window]\nvectors = '$count; done
 windows 10:11 '.vectors: a string; expected a whole number' <<<$'[window]\nvectors = "two"'
 windows 10:11 '.vectors: a number with a fraction; expected a whole number' <<<$'[window]\nvectors = 1.5'
+truncate -s 135167 short
+mkfifo pipe
+windows 10:11 '.backing: none: no such file; expected one that is there' <<<$'[window]\nbacking = "none"'
+windows 10:11 '.backing: short: 135167 bytes; expected at least 135168, for the common part and all sections' <<<$'[window]\nbacking = "short"\ncommon = "4K"'
+windows 10:11 '.backing: pipe: a pipe or socket; expected a file or character device that can be mapped' <<<$'[window]\nbacking = "pipe"'
+windows 10:11 '.backing: /tmp: a folder; expected a file or character device' <<<$'[window]\nbacking = "/tmp"'
+windows 10:11 '.backing: /dev/null: cannot be mapped: No such device; expected a file or character device that can be' <<<$'[window]\nbacking = "/dev/null"'
+windows 10:11 '.backing: a whole number; expected a string' <<<$'[window]\nbacking = 1'
+windows 10:11 '.outside: memory that nobody outside can reach; expected backing = "FILE"' <<<$'[window]\noutside = 1'
+for count in 0 64; do windows 11:11 ".outside: $count; expected 1 to 63" <<<$'[window]\nbacking = "short"\noutside = '$count; done
+windows 11:12 '.machines: 0 machines; expected 1 to 61' <<<$'[window]\nbacking = "short"\nmachines = []\noutside = 3'
+windows 10:11 '.section: 128M for each of 3 peers; expected at most 256M in all' <<<$'[window]\nsection = "128M"\nbacking = "short"\noutside = 1'
 racks "window.machines: 1 machines; expected 2 to 64" <<<"$good
 [window]"
 echo "all refused as they should be"
