@@ -1,6 +1,7 @@
 #include "cpu/cpu.h"
 
 #include "base/int128.h"
+#include "cpu/decode_cache.h"
 #include "cpu/descriptor.h"
 #include "cpu/power_on.h"
 #include "cpu/trace_cache.h"
@@ -18,7 +19,8 @@ Cpu::Cpu(Parts const& parts)
       instructions_per_second_{parts.instructions_per_second},
       random_state_{parts.random_seed},
       model_{parts.model},
-      topology_{parts.topology} {
+      topology_{parts.topology},
+      decoded_{std::make_unique<DecodeCache>()} {
     bus_.memory().map().add_observer(*this);
     apic_.set_wake_flag(&attention_);
     reset();
@@ -99,6 +101,11 @@ void Cpu::look_for_interrupts() {
 }
 bool Cpu::has_waiting_interrupt() const { return has_machine_check_ || apic_.interrupt_ready() || apic_.nmi_pending(); }
 
+void Cpu::choose_view() {
+    bool const has_access = (state_.rflags & rflags::kAlignmentCheck) != 0 && (state_.cr4 & cr4::kSmap) != 0;
+    tlb_ = cpl_ == 3 ? &user_tlb_ : has_access ? &supervisor_ac_tlb_ : &supervisor_tlb_;
+}
+
 void Cpu::mode_changed() {
     Segment const& code = state_.segments[cs];
     bool const virtual_8086 = (state_.rflags & rflags::kVirtual8086) != 0;
@@ -109,9 +116,7 @@ void Cpu::mode_changed() {
             : flat_code                          ? CodeMode::bits32
                                                  : CodeMode::bits32_bounded;
     code_limit_ = mode_ == CodeMode::bits64 ? ~std::uint64_t{0} : code.limit;
-    tlb_ = cpl_ == 3 ? &user_tlb_
-           : (state_.rflags & rflags::kAlignmentCheck) != 0 && (state_.cr4 & cr4::kSmap) != 0 ? &supervisor_ac_tlb_
-                                                                                              : &supervisor_tlb_;
+    choose_view();
     for (unsigned i = 0; i < 6; ++i) {
         bool const flat = mode_ == CodeMode::bits64 && i != fs && i != gs;
         segment_base_[i] = flat ? 0 : state_.segments[i].base;
@@ -198,6 +203,8 @@ void Cpu::set_segment(SegmentName name, Segment const& segment) {
 Op const* Cpu::leave(Op const* op) {
     rip_ = rip_of(op);
     remaining_ += trace_->count - op->position;
+    bool const may_come_back = op->position != 0 && trace_->cost != Trace::kInvalid && mode_ == CodeMode::bits64;
+    if (may_come_back) traces_.note_cut(*trace_, op->position);
     state_.pending_debug = 0;  // what it watched has not happened
     if (non_canonical_) {
         non_canonical_ = false;
@@ -248,9 +255,10 @@ Op const* Cpu::jump(Op const*, std::uint64_t target) {
 Op const* Cpu::go_slow(std::uint64_t target, unsigned successor) {
     if (successor == kTaken && !may_branch_to(target)) [[unlikely]]
         return raise(&trace_->ops[trace_->count - 1], ExceptionVector::general_protection);
+    if (Trace* const next = trace_->links[successor]; tier_ != nullptr && remaining_ >= next->cost && stays_cold(*next)) return follow(next, target);
     // A link can be made only inside the page: elsewhere the mapping may change between two visits.
     std::uint64_t const start = slot_[kCodeSlot];
-    bool const linkable = tier_ == nullptr && (mode_ == CodeMode::bits64 || mode_ == CodeMode::bits32);
+    bool const linkable = mode_ == CodeMode::bits64 || (mode_ == CodeMode::bits32 && tier_ == nullptr);
     bool const same_page = linkable && (target ^ start) < kPageBytes && trace_->second_page == Trace::kNoPage;
     pending_link_ = same_page && trace_->cost != Trace::kInvalid && trace_->links[successor]->cost == Trace::kInvalid
                         ? &trace_->links[successor]
@@ -260,12 +268,20 @@ Op const* Cpu::go_slow(std::uint64_t target, unsigned successor) {
     return nullptr;
 }
 
+bool Cpu::stays_cold(Trace& next) const {
+    if (next.uses == Trace::kGivenUp) return true;
+    if (next.code != nullptr || next.uses + 1 >= hot_uses_) return false;
+    ++next.uses;
+    return true;
+}
+
 // --- the TLB's slow side ------------------------------------------------------------------------------------------
 
 TlbSet& Cpu::set_for(bool system) { return system ? supervisor_tlb_ : *tlb_; }
 
 void Cpu::set_tier(CodeTier* tier) {
     tier_ = tier;
+    link_toll_ = tier == nullptr ? 0 : std::uint64_t{1} << 40;
     traces_.set_tier(tier);
 }
 
@@ -561,7 +577,7 @@ bool Cpu::store_slow(std::uint64_t address, T value) {
 }
 
 template <typename T>
-Loaded<T> Cpu::load_system(std::uint64_t address) {
+Loaded<T> Cpu::load_system_slow(std::uint64_t address) {
     T value{};
     bool const ok = load_pieces(address, &value, sizeof(T), true);
     return {value, ok};
@@ -580,10 +596,10 @@ template bool Cpu::store_slow(std::uint64_t, std::uint8_t);
 template bool Cpu::store_slow(std::uint64_t, std::uint16_t);
 template bool Cpu::store_slow(std::uint64_t, std::uint32_t);
 template bool Cpu::store_slow(std::uint64_t, std::uint64_t);
-template Loaded<std::uint8_t> Cpu::load_system(std::uint64_t);
-template Loaded<std::uint16_t> Cpu::load_system(std::uint64_t);
-template Loaded<std::uint32_t> Cpu::load_system(std::uint64_t);
-template Loaded<std::uint64_t> Cpu::load_system(std::uint64_t);
+template Loaded<std::uint8_t> Cpu::load_system_slow(std::uint64_t);
+template Loaded<std::uint16_t> Cpu::load_system_slow(std::uint64_t);
+template Loaded<std::uint32_t> Cpu::load_system_slow(std::uint64_t);
+template Loaded<std::uint64_t> Cpu::load_system_slow(std::uint64_t);
 template bool Cpu::store_system(std::uint64_t, std::uint16_t);
 template bool Cpu::store_system(std::uint64_t, std::uint32_t);
 template bool Cpu::store_system(std::uint64_t, std::uint64_t);

@@ -32,6 +32,7 @@
 
 namespace backplane {
 
+class DecodeCache;
 class LocalApic;
 struct Gate;
 struct TaskImage;
@@ -179,7 +180,15 @@ class Cpu final : public TranslationObserver {
     }
     /// Accesses that the processor makes for itself, with supervisor rights (descriptor tables, TSS, IDT).
     template <typename T>
-    [[nodiscard]] Loaded<T> load_system(std::uint64_t address);
+    [[nodiscard]] Loaded<T> load_system(std::uint64_t address) {
+        TlbEntry const& entry = supervisor_tlb_.read.slot(address);
+        if (address - entry.tag <= kPageBytes - sizeof(T)) [[likely]] {
+            T value;
+            std::memcpy(&value, reinterpret_cast<void const*>(address + entry.addend), sizeof(T));
+            return {value, true};
+        }
+        return load_system_slow<T>(address);
+    }
     template <typename T>
     [[nodiscard]] bool store_system(std::uint64_t address, T value);
 
@@ -233,12 +242,7 @@ class Cpu final : public TranslationObserver {
     static constexpr unsigned kFallThrough = 0, kTaken = 1;
     [[nodiscard]] Op const* go(std::uint64_t target, unsigned successor) {
         Trace* const next = trace_->links[successor];
-        if (remaining_ >= next->cost) [[likely]] {
-            remaining_ -= next->cost;
-            trace_ = next;
-            slot_[kCodeSlot] = target;
-            return next->ops;
-        }
+        if (remaining_ >= next->cost + link_toll_) [[likely]] return follow(next, target);
         return go_slow(target, successor);
     }
     [[nodiscard]] std::uint64_t rip_of(Op const* op) const { return slot_[kCodeSlot] + op->offset; }
@@ -442,6 +446,8 @@ class Cpu final : public TranslationObserver {
     [[gnu::noinline]] Loaded<T> load_slow(std::uint64_t address);
     template <typename T>
     [[gnu::noinline]] bool store_slow(std::uint64_t address, T value);
+    template <typename T>
+    [[gnu::noinline]] Loaded<T> load_system_slow(std::uint64_t address);
     [[nodiscard]] std::uint64_t address_other(Op const* op, std::uint64_t offset) const;
     /// `offset` has 32 bits. An access beyond the segment's window yields kRefused or kRefusedStack.
     [[nodiscard]] std::uint64_t checked_linear(std::uint8_t slot, std::uint64_t offset, std::uint32_t bytes, Right right) const {
@@ -455,9 +461,19 @@ class Cpu final : public TranslationObserver {
         std::uint64_t const next = address + bytes;
         return mode_ == CodeMode::bits64 || (system && long_mode_active()) ? next : static_cast<std::uint32_t>(next);
     }
+    /// Of the TLB, by CPL and EFLAGS.AC.
+    void choose_view();
     [[nodiscard]] static SegmentWindow window_of(Segment const& segment);
     void compute_windows();
     [[nodiscard]] Op const* go_slow(std::uint64_t target, unsigned successor);
+    [[nodiscard]] Op const* follow(Trace* next, std::uint64_t target) {
+        remaining_ -= next->cost;
+        trace_ = next;
+        slot_[kCodeSlot] = target;
+        return next->ops;
+    }
+    /// Counts an entry, as the dispatcher would. False: it would not leave the trace to the interpreter.
+    [[nodiscard]] bool stays_cold(Trace& next) const;
 
     struct Target {  // where one page-internal piece of an access goes
         std::byte* host;     // RAM, or null: through the bus
@@ -472,7 +488,12 @@ class Cpu final : public TranslationObserver {
     bool store_pieces(std::uint64_t address, void const* from, std::uint32_t bytes, bool system);
     TlbSet& set_for(bool system);
 
-    Trace* find_trace(std::uint64_t rip);
+    struct Found {
+        Trace* trace{nullptr};
+        std::uint32_t first{0};  ///< of its instructions; those before it have been executed
+    };
+    /// Null: a fault is pending.
+    Found find_trace(std::uint64_t rip);
     Trace* decode_at(std::uint64_t rip, std::uint64_t physical, std::uint64_t second_page, std::uint32_t most);
     std::optional<std::uint64_t> fetch_page(std::uint64_t address);
     void run_trace(Trace* trace);
@@ -488,7 +509,8 @@ class Cpu final : public TranslationObserver {
     /// What follows a trace that is translated at its first entry (in tests) has not run yet. Null: no room, or it might
     /// reach into another page.
     Trace* decode_ahead(std::uint64_t physical);
-    Trace* scratch_copy(Trace const& trace, std::uint32_t count);
+    Trace* scratch_copy(Trace const& trace, std::uint32_t first, std::uint32_t count);
+    Trace* part_of(Trace& trace, std::uint32_t first, std::uint32_t count);
     bool take_events();
     [[nodiscard]] Ticks time_of(std::uint64_t instructions) const;
     void clock_to(std::uint64_t instructions) { clock_.advance_to(time_of(instructions)); }
@@ -540,6 +562,8 @@ class Cpu final : public TranslationObserver {
     bool check_return_code(std::uint16_t selector, Segment& code);
     bool check_return_stack(std::uint16_t selector, Segment const& code, Segment& stack);
     void set_real_segment(SegmentName name, std::uint16_t selector);
+    std::optional<std::uint64_t> known_descriptor(std::uint16_t selector);
+    bool return_plainly(std::uint64_t const* frame);
     Op const* return_in_real_mode(Op const* op, std::array<std::uint64_t, 3> const& frame, unsigned operand_bytes);
     Op const* return_to_virtual_8086(Op const* op, std::array<std::uint64_t, 3> const& frame);
     Op const* return_from_task(Op const* op);
@@ -596,6 +620,7 @@ class Cpu final : public TranslationObserver {
     TlbSet* tlb_;
     Trace* trace_{nullptr};
     std::uint64_t remaining_{0};
+    std::uint64_t link_toll_{0};  // more than there is when entries have to be counted for a second tier
     std::uint64_t rip_{0};  // between traces
     Leave leave_reason_{Leave::next};
     CodeMode mode_{CodeMode::bits16};
@@ -635,6 +660,7 @@ class Cpu final : public TranslationObserver {
     std::uint16_t hot_uses_{16};  // most code of a boot runs less often than this
     TranslatedState translated_;
     DeferredFlags deferred_flags_{};             // what translated code left; lazy while the interpreter runs
+    std::unique_ptr<DecodeCache> decoded_;
     Trace** pending_link_{nullptr};              // a link to set once its target is found
     bool code_touched_{false};
     CpuCounters counters_{};
@@ -680,9 +706,13 @@ extern template Loaded<std::uint16_t> Cpu::load_slow(std::uint64_t);
 extern template Loaded<std::uint32_t> Cpu::load_slow(std::uint64_t);
 extern template Loaded<std::uint64_t> Cpu::load_slow(std::uint64_t);
 extern template bool Cpu::store_slow(std::uint64_t, std::uint8_t);
+extern template Loaded<std::uint8_t> Cpu::load_system_slow(std::uint64_t);
 extern template bool Cpu::store_slow(std::uint64_t, std::uint16_t);
+extern template Loaded<std::uint16_t> Cpu::load_system_slow(std::uint64_t);
 extern template bool Cpu::store_slow(std::uint64_t, std::uint32_t);
+extern template Loaded<std::uint32_t> Cpu::load_system_slow(std::uint64_t);
 extern template bool Cpu::store_slow(std::uint64_t, std::uint64_t);
+extern template Loaded<std::uint64_t> Cpu::load_system_slow(std::uint64_t);
 
 /// Ends a handler whose instruction is done: on to the next one of the trace. In release builds this is a tail call, so
 /// that each handler has an indirect jump of its own; debug builds return to a loop.

@@ -143,9 +143,15 @@ Op end_of_trace(std::uint32_t offset, std::uint32_t position) {
     return op;
 }
 
-DecodeStatus decode(std::span<std::uint8_t const> bytes, CodeMode mode, std::uint32_t offset, std::uint32_t position, Op& op) {
+namespace {
+
+struct Decoded {
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+DecodeStatus decode(std::span<std::uint8_t const> bytes, CodeMode mode, std::uint32_t offset, std::uint32_t position, Op& op, Decoded& decoded) {
+    auto& [instruction, operands] = decoded;
     std::size_t const length = bytes.size() < kMaxInstructionBytes ? bytes.size() : kMaxInstructionBytes;
     ZyanStatus const status = ZydisDecoderDecodeFull(&decoder_for(mode), bytes.data(), length, &instruction, operands);
     op = {};
@@ -172,6 +178,61 @@ DecodeStatus decode(std::span<std::uint8_t const> bytes, CodeMode mode, std::uin
         return DecodeStatus::ends_trace;
     }
     return lowering.ends_trace ? DecodeStatus::ends_trace : DecodeStatus::ok;
+}
+
+/// Op.imm is the immediate as it stands, whatever its value.
+bool has_plain_immediate(ZydisDecodedInstruction const& instruction) {
+    if (instruction.raw.imm[0].size == 0 || instruction.raw.imm[1].size != 0) return false;
+    switch (instruction.mnemonic) {
+        case ZYDIS_MNEMONIC_ADD:
+        case ZYDIS_MNEMONIC_OR:
+        case ZYDIS_MNEMONIC_ADC:
+        case ZYDIS_MNEMONIC_SBB:
+        case ZYDIS_MNEMONIC_AND:
+        case ZYDIS_MNEMONIC_SUB:
+        case ZYDIS_MNEMONIC_XOR:
+        case ZYDIS_MNEMONIC_CMP:
+        case ZYDIS_MNEMONIC_TEST:
+        case ZYDIS_MNEMONIC_MOV:
+        case ZYDIS_MNEMONIC_PUSH:
+        case ZYDIS_MNEMONIC_IMUL:
+            return true;
+        default:
+            return false;
+    }
+}
+
+DecodedForm form_of(Decoded const& decoded, Op const& op) {
+    ZydisDecodedInstruction const& instruction = decoded.instruction;
+    auto const& immediate = instruction.raw.imm[0];
+    bool const is_branch = immediate.is_relative != 0;
+    std::uint8_t const bits = is_branch ? immediate.size : instruction.raw.disp.size;
+    bool const is_one = bits == 0 || bits == 8 || bits == 32;
+    bool const is_known = is_one && !(is_branch && instruction.raw.disp.size != 0) && op.form != AddressForm::far64;
+    if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || !is_known) return {};
+    DecodedForm form{.is_plain = true};
+    if (bits != 0) {
+        bool const from_rip = op.base == kCodeSlot * 8;
+        form.distance = is_branch ? DecodedForm::Distance::of_branch : from_rip ? DecodedForm::Distance::to_operand_from_rip : DecodedForm::Distance::to_operand;
+        form.displacement = {is_branch ? immediate.offset : instruction.raw.disp.offset, static_cast<std::uint8_t>(bits / 8)};
+    }
+    if (has_plain_immediate(instruction)) form.immediate = {immediate.offset, static_cast<std::uint8_t>(immediate.size / 8), immediate.is_signed != 0};
+    return form;
+}
+
+}  // namespace
+
+DecodeStatus decode(std::span<std::uint8_t const> bytes, CodeMode mode, std::uint32_t offset, std::uint32_t position, Op& op) {
+    Decoded decoded;
+    return decode(bytes, mode, offset, position, op, decoded);
+}
+
+DecodeStatus decode_form(std::span<std::uint8_t const> bytes, std::uint32_t offset, std::uint32_t position, Op& op, DecodedForm& form) {
+    Decoded decoded;
+    DecodeStatus const status = decode(bytes, CodeMode::bits64, offset, position, op, decoded);
+    form = {};
+    if (op.length != 0 && status != DecodeStatus::needs_more_bytes && op.run != raise_undefined) form = form_of(decoded, op);
+    return status;
 }
 
 }  // namespace backplane

@@ -412,6 +412,56 @@ TEST(InterruptReturn, ChecksEverythingBeforeItChangesAnything) {
     expect_arrival(nested, {13, 0}, kCode, "NT in long mode");
 }
 
+// With everything in the TLB a return goes a shorter way, to the same place.
+TEST(InterruptReturn, IsTheSameWhateverTheTlbHolds) {
+    Image const images[] = {
+        {kCode + 0x100, kKernelCode, 2, 0x3'1238, kKernelData}, {kCode + 0x100, kKernelCode, 2, 0x3'1238, 0},
+        {kUserCode, kUserCode64 | 3, 2, 0x3'1238, kUserData | 3}, {kUserCode, kUserCode32 | 3, 2, 0x3'1238, kUserData | 3},
+        {kCode + 0x100, kConforming, 2, 0x3'1238, kKernelData}, {kUserCode, kRing1Code | 1, 2, 0x3'1238, kRing1Data | 1},
+        {kUserCode, kRing1Code | 1, 2, 0x3'1238, 1}, {kUserCode, 0, 2, kStack, kUserData | 3}, {kUserCode, kGdtEnd | 3, 2, kStack, kUserData | 3},
+        {kUserCode, kUserData | 3, 2, kStack, kUserData | 3}, {kUserCode, kUserCode64, 2, kStack, kKernelData}, {kUserCode, kAbsentCode, 2, kStack, kKernelData},
+        {kUserCode, kBothSizes, 2, kStack, kKernelData}, {kNonCanonical, kUserCode64 | 3, 2, kStack, kUserData | 3}, {kUserCode, kUserCode64 | 3, 2, kStack, 3},
+        {kUserCode, kKernelCode, 2, kStack, 1}, {kUserCode, kUserCode64 | 3, 2, kStack, kKernelData | 3}, {kUserCode, kKernelCode, 2, kStack, kReadOnlyData},
+        {kUserCode, kKernelCode, 2, kStack, kAbsentData}, {kUserCode, kUserCode64 | 4 | 3, 2, kStack, kUserData | 3}, {kUserCode, kExecuteOnly, 2, kStack, kKernelData}};
+    std::uint64_t const flags[] = {0, 0xcd5, rflags::kInterrupt, rflags::kTrap, rflags::kResume | rflags::kAlignmentCheck, rflags::kNestedTask,
+                                   rflags::kIopl | rflags::kInterrupt | rflags::kIdentification, rflags::kVirtual8086};
+    auto const run = [](Image image, std::uint64_t with_flags, unsigned round, bool is_known) {
+        auto machine = std::make_unique<TestMachine>();
+        image.rflags |= with_flags;
+        prepare_return(*machine, image);
+        machine->put(kCode + 0x100, "f4");
+        // mov rax, [rsp]; mov eax, [the GDT]; inc ecx; iretq -- or, of the same length, with other addresses
+        machine->put(kCode - 14, is_known ? "488b0424 8b042500500000 90ffc1" : "488b4500 8b042500000300 90ffc1");
+        if (round % 3 == 1) machine->set_descriptor(kUserCode64, 0x00af'fa00'0000'ffff);  // not accessed yet
+        if (round % 3 == 2) machine->set_descriptor(kUserData, 0x00cf'f200'0000'ffff);
+        machine->with_state([&](CpuState& state) {
+            state.rip = kCode - 14;
+            state.gpr[rbp] = kData;
+            state.cr4 |= cr4::kSmap;
+            state.nmi_blocked = round % 2 == 0;
+            if (round % 4 == 0) state.segments[gs] = Segment{.selector = 3, .base = 0x1234'5000};
+            if (round % 4 < 2) state.segments[ds] = state.segments[es] = Segment{.selector = 2};
+            if (round % 5 == 0) state.rflags |= rflags::kAlignmentCheck;
+        });
+        for (unsigned vector : {0x31U, 2U}) vector == 2 && round % 2 == 0 ? machine->send_nmi() : machine->interrupt(0x31);
+        static_cast<void>(machine->cpu.run(5 + round % 3));
+        return machine;
+    };
+    unsigned round = 0;
+    for (Image const& image : images) {
+        for (std::uint64_t const with_flags : flags) {
+            auto const expected = run(image, with_flags, ++round, false), met = run(image, with_flags, round, true);
+            CpuState a = expected->cpu.state(), b = met->cpu.state();
+            a.gpr[rax] = b.gpr[rax] = 0;
+            EXPECT_EQ(a, b) << "to " << std::hex << image.cs << ':' << image.rip << ", flags " << with_flags << std::dec << ", round " << round;
+            EXPECT_EQ(expected->cpu.instructions(), met->cpu.instructions()) << round;
+            EXPECT_EQ(expected->cpu.cpl(), met->cpu.cpl()) << round;
+            for (std::uint64_t at = kStack - 0x200; at < kStack; at += 8) EXPECT_EQ(expected->get(at), met->get(at)) << round;
+            for (std::uint64_t at = kGdt; at < kGdt + kGdtEnd; at += 8) EXPECT_EQ(expected->get(at), met->get(at)) << round;
+        }
+    }
+}
+
 TEST(InterruptReturn, UserModeChangesNeitherIfNorIopl) {
     TestMachine machine;
     machine.put(kUserCode, "48cf");

@@ -4,6 +4,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/decode.h"
+#include "cpu/decode_cache.h"
 #include "cpu/mxcsr.h"
 #include "cpu/trace_cache.h"
 #include "interrupt/local_apic.h"
@@ -35,25 +36,30 @@ std::optional<std::uint64_t> Cpu::fetch_page(std::uint64_t address) {
     return page_address;
 }
 
-Trace* Cpu::find_trace(std::uint64_t rip) {
+Cpu::Found Cpu::find_trace(std::uint64_t rip) {
     std::uint64_t linear = rip + segment_base_[cs];
     if (mode_ != CodeMode::bits64) {
         if (rip > code_limit_) {
             fault(ExceptionVector::general_protection);
-            return nullptr;
+            return {};
         }
         linear = static_cast<std::uint32_t>(linear);
     }
     auto const page = fetch_page(linear);
-    if (!page) return nullptr;
+    if (!page) return {};
     std::uint64_t const physical = *page | (linear & kPageMask);
     Trace* trace = traces_.find(physical, mode_);
     if (trace != nullptr && trace->second_page != Trace::kNoPage) [[unlikely]] {
         auto const second = fetch_page((linear & ~kPageMask) + kPageBytes);
-        if (!second) return nullptr;
-        if (*second != trace->second_page) return decode_at(linear, physical, *second, 1);
+        if (!second) return {};
+        if (*second != trace->second_page) return {decode_at(linear, physical, *second, 1)};
     }
-    return trace != nullptr ? trace : decode_at(linear, physical, Trace::kNoPage, kMaxTraceInstructions);
+    if (trace != nullptr) return {trace};
+    bool const is_translated_soon = tier_ != nullptr && hot_uses_ <= TraceCache::kMostRests;
+    bool const may_be_rest = !is_translated_soon && mode_ == CodeMode::bits64 && !has_code_breakpoints_ && debug_ == nullptr && code_limit_ - rip >= kPageBytes;
+    if (TraceCache::Rest const rest = may_be_rest ? traces_.find_rest(physical, mode_) : TraceCache::Rest{}; rest.trace != nullptr)
+        return {rest.trace, rest.first};
+    return {decode_at(linear, physical, Trace::kNoPage, kMaxTraceInstructions)};
 }
 
 /// Decodes at most `most` instructions at `physical`. With a `second_page` given, one that crosses into it.
@@ -65,12 +71,12 @@ Trace* Cpu::decode_at(std::uint64_t linear, std::uint64_t physical, std::uint64_
     std::uint64_t const in_page = kPageBytes - (physical & kPageMask);
     ConstByteSpan const code = bus_.memory().readable(GuestPhys{physical}, in_page);
     while (open && count < most) {
-        std::uint8_t buffer[kInstructionBytes];
+        DecodeCache::Bytes buffer;
         std::uint64_t const here = std::min<std::uint64_t>(kInstructionBytes, in_page - bytes);
         // What is no RAM (a hole, a device) reads as ones, and FF FF is no instruction.
-        std::memset(buffer, 0xff, sizeof(buffer));
-        if (!code.empty()) std::memcpy(buffer, code.data() + bytes, here);
-        DecodeStatus status = decode({buffer, here}, mode_, bytes, count, ops[count]);
+        buffer.fill(0xff);
+        if (!code.empty()) std::memcpy(buffer.data(), code.data() + bytes, here);
+        DecodeStatus status = decoded_->decode(buffer, here, mode_, bytes, count, ops[count]);
         if (status == DecodeStatus::needs_more_bytes) {
             if (count != 0) break;  // the crossing instruction gets a trace of its own
             if (second_page == Trace::kNoPage) {
@@ -79,8 +85,8 @@ Trace* Cpu::decode_at(std::uint64_t linear, std::uint64_t physical, std::uint64_
                 second_page = *next;
             }
             std::uint64_t const there = kInstructionBytes - here;
-            (void)bus_.memory().read(GuestPhys{second_page}, std::as_writable_bytes(std::span{buffer + here, there}));
-            status = decode({buffer, kInstructionBytes}, mode_, bytes, count, ops[count]);
+            (void)bus_.memory().read(GuestPhys{second_page}, std::as_writable_bytes(std::span{buffer}.subspan(here, there)));
+            status = decoded_->decode(buffer, kInstructionBytes, mode_, bytes, count, ops[count]);
             open = false;
         }
         open = open && status == DecodeStatus::ok;
@@ -116,8 +122,8 @@ Trace* Cpu::decode_ahead(std::uint64_t physical) {
     return decode_at(physical, physical, Trace::kNoPage, kMaxTraceInstructions);
 }
 
-/// The first `count` instructions of a trace, to be run once.
-Trace* Cpu::scratch_copy(Trace const& trace, std::uint32_t count) {
+/// `count` instructions of a trace, from `first` on, to be run once. Their offsets stay those from the trace's start.
+Trace* Cpu::scratch_copy(Trace const& trace, std::uint32_t first, std::uint32_t count) {
     auto* const copy = reinterpret_cast<Trace*>(scratch_trace_);
     copy->address = trace.address;
     copy->second_page = trace.second_page;
@@ -126,8 +132,9 @@ Trace* Cpu::scratch_copy(Trace const& trace, std::uint32_t count) {
     copy->mode = trace.mode;
     copy->count = static_cast<std::uint8_t>(count);
     copy->links[0] = copy->links[1] = traces_.nowhere();
-    std::copy_n(trace.ops, count + 1, copy->ops);
-    if (count != trace.count) copy->ops[count] = end_of_trace(trace.ops[count].offset, count);
+    std::copy_n(trace.ops + first, count + 1, copy->ops);
+    for (std::uint32_t i = 0; first != 0 && i <= count; ++i) copy->ops[i].position = static_cast<std::uint8_t>(i);
+    if (first + count != trace.count) copy->ops[count] = end_of_trace(trace.ops[first + count].offset, count);
     return copy;
 }
 
@@ -153,10 +160,16 @@ bool Cpu::is_hot(Trace& trace) {
     return false;
 }
 
+/// The same, of which the rest is likely to be run next.
+Trace* Cpu::part_of(Trace& trace, std::uint32_t first, std::uint32_t count) {
+    if (first + count != trace.count && mode_ == CodeMode::bits64) traces_.note_cut(trace, first + count);
+    return scratch_copy(trace, first, count);
+}
+
 void Cpu::run_trace(Trace* trace) {
     remaining_ -= trace->count;
     trace_ = trace;
-    slot_[kCodeSlot] = rip_;
+    slot_[kCodeSlot] = rip_ - trace->ops[0].offset;
     leave_reason_ = Leave::next;
     Op const* op = trace->ops;
     do {
@@ -282,18 +295,18 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
         bool const stops = has_code_breakpoints_ && resume == 0 && stops_at(rip_);
         if (stops) note_breakpoint_fault();
         state_.rflags &= ~resume;
-        Trace* const trace = stops ? nullptr : find_trace(rip_);
+        auto const [trace, first] = stops ? Found{} : find_trace(rip_);
         if (trace == nullptr) {
             alone = false;
         } else {
-            if (pending_link_ != nullptr && trace->second_page == Trace::kNoPage) *pending_link_ = trace;
+            if (pending_link_ != nullptr && first == 0 && trace->second_page == Trace::kNoPage) *pending_link_ = trace;
             pending_link_ = nullptr;
             bool const was_shadow = state_.interrupt_shadow;
             bool const was_trap = step && (state_.rflags & rflags::kTrap) != 0;
             std::uint64_t most = step ? 1 : remaining_;
             if (debug_ != nullptr) [[unlikely]] most = std::min(most, debug_->instructions_before_breakpoint(*trace, segment_linear_of_code(rip_)));
             alone = false;
-            auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, trace->count));
+            auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, trace->count - first));
             if (code_limit_ - rip_ < trace->bytes) [[unlikely]] part = std::min(part, count_in_segment(*trace));
             if (has_code_breakpoints_) part = std::min(part, count_before_breakpoint(*trace));
             bool const whole = !step && part == trace->count && !has_code_breakpoints_ && debug_ == nullptr;
@@ -304,7 +317,7 @@ Cpu::RunResult Cpu::run(std::uint64_t quota) {
             else if (whole && tier_ != nullptr && !has_watchpoints_ && is_hot(*trace))
                 tier_->enter(*this, *trace);
             else
-                run_trace(whole ? trace : scratch_copy(*trace, part));
+                run_trace(whole ? trace : part_of(*trace, first, part));
             if (debug_ != nullptr) [[unlikely]] report_retired(linear_before, privilege_before);
             if (leave_reason_ == Leave::alone || leave_reason_ == Leave::fault) state_.rflags |= resume;
             if (was_shadow && leave_reason_ != Leave::alone) {

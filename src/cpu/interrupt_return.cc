@@ -28,6 +28,14 @@ Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
     look_for_interrupts();
     if (nested) return return_from_task(op);
     std::uint64_t frame[5]{};  // rip, cs, rflags, rsp, ss
+    if (in_64_bit_mode() && operand_bytes == 8) {
+        std::uint64_t const top = slot_[rsp];
+        TlbEntry const& entry = tlb_->read.slot(top);
+        if (top - entry.tag <= kPageBytes - sizeof(frame)) {
+            std::memcpy(frame, reinterpret_cast<void const*>(top + entry.addend), sizeof(frame));
+            if (return_plainly(frame)) return jump(op, frame[0]);
+        }
+    }
     if (!peek(*this, frame, 0, 3, operand_bytes)) return leave_stack(op);
     if (real_addressing()) return return_in_real_mode(op, {frame[0], frame[1], frame[2]}, operand_bytes);
     bool const to_8086 =
@@ -61,6 +69,62 @@ Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
     if (outward) drop_inner_segments();
     set_rflags(new_flags);
     return jump(op, frame[0]);
+}
+
+/// Of the GDT, if the TLB holds it.
+std::optional<std::uint64_t> Cpu::known_descriptor(std::uint16_t selector) {
+    std::uint32_t const offset = selector & ~std::uint32_t{7};
+    std::uint64_t const address = state_.gdtr.base + offset;
+    TlbEntry const& entry = supervisor_tlb_.read.slot(address);
+    std::uint64_t descriptor = 0;
+    bool const is_known = !is_null(selector) && !is_local(selector) && offset + 7 <= state_.gdtr.limit && address - entry.tag <= kPageBytes - sizeof(descriptor);
+    if (!is_known) return {};
+    std::memcpy(&descriptor, reinterpret_cast<void const*>(address + entry.addend), sizeof(descriptor));
+    return descriptor;
+}
+
+/// What nearly all returns are: from 64-bit code to 64-bit code, through segments that have been used before, to which no
+/// segment has to be given up. False: it is not one of these, and nothing has happened.
+bool Cpu::return_plainly(std::uint64_t const* frame) {
+    constexpr std::uint64_t kAccessed = std::uint64_t{1} << 40, kWritable = std::uint64_t{1} << 41, kConforming = std::uint64_t{1} << 42,
+                            kCode = std::uint64_t{1} << 43, kCodeOrData = std::uint64_t{1} << 44, kPresent = std::uint64_t{1} << 47,
+                            kLong = std::uint64_t{1} << 53, kBig = std::uint64_t{1} << 54;
+    constexpr unsigned kDplShift = 45;
+    constexpr std::uint64_t kDpl = std::uint64_t{3} << kDplShift;
+    auto const code_selector = static_cast<std::uint16_t>(frame[1]), stack_selector = static_cast<std::uint16_t>(frame[4]);
+    unsigned const level = rpl_of(code_selector);
+    if (level < cpl() || rpl_of(stack_selector) != level || !is_canonical(frame[0])) return false;
+    auto const code = known_descriptor(code_selector);
+    constexpr std::uint64_t kWantedCode = kAccessed | kCode | kCodeOrData | kPresent | kLong;
+    if (!code || (*code & (kWantedCode | kConforming | kBig | kDpl)) != (kWantedCode | std::uint64_t{level} << kDplShift)) return false;
+    Segment stack{.selector = stack_selector, .dpl = static_cast<std::uint8_t>(level)};
+    if (!is_null(stack_selector)) {
+        auto const data = known_descriptor(stack_selector);
+        constexpr std::uint64_t kWantedData = kAccessed | kWritable | kCodeOrData | kPresent;
+        if (!data || (*data & (kWantedData | kCode | kDpl)) != (kWantedData | std::uint64_t{level} << kDplShift)) return false;
+        stack = segment_from(stack_selector, *data);
+    } else if (level == 3) {
+        return false;
+    }
+    constexpr SegmentName kOthers[]{es, ds, fs, gs};
+    bool const outward = level != cpl();
+    if (outward)
+        for (SegmentName const name : kOthers)
+            if (state_.segments[name].present && state_.segments[name].dpl < level) return false;
+
+    std::uint64_t writable = kAlwaysLoaded;
+    if (cpl() == 0) writable |= rflags::kIopl;
+    if (cpl() <= (state_.rflags & rflags::kIopl) >> 12) writable |= rflags::kInterrupt;
+    if (outward)
+        for (SegmentName const name : kOthers)
+            if (!state_.segments[name].present && is_null(state_.segments[name].selector)) state_.segments[name].selector = 0;
+    state_.segments[cs] = segment_from(code_selector, *code);
+    state_.segments[ss] = stack;
+    cpl_ = static_cast<std::uint8_t>(level);
+    slot_[rsp] = frame[3];
+    set_rflags((state_.rflags & ~writable) | (frame[2] & writable));
+    choose_view();
+    return true;
 }
 
 // Also in virtual-8086 mode with IOPL 3, where IOPL stays.

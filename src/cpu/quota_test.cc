@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -189,6 +190,45 @@ TEST(Quota, EndsBehindAnIretWithRfStillSet) {
         ASSERT_EQ(machine.cpu.run(2).executed, 2u);
         EXPECT_EQ(machine.cpu.state().rflags & rflags::kResume, 0u) << round;
     }
+}
+
+/// A machine of the interpreter, also where the tests have a second tier.
+std::unique_ptr<TestMachine> interpreting() {
+    auto* const tier = std::exchange(TestMachine::make_tier, nullptr);
+    auto machine = std::make_unique<TestMachine>();
+    TestMachine::make_tier = tier;
+    return machine;
+}
+
+// What is left of a trace is there already; only where runs begin again and again a trace of its own is made.
+TEST(Quota, TheRestOfATraceIsNotDecodedAtOnce) {
+    auto const machine = interpreting();
+    machine->put(kCode, "ffc0 ffc1 ffc2 ffc3 ffc5 8b0425 00000300 f4");  // inc eax; inc ecx; ... mov eax, [kData]; hlt
+    machine->put_value<std::uint32_t>(kData, 77);
+    for (unsigned round = 1; round <= 8; ++round) {
+        machine->start_kernel();
+        EXPECT_EQ(machine->cpu.run(2).executed, 2u);
+        EXPECT_EQ(machine->cpu.run(2).executed, 2u);
+        EXPECT_EQ(machine->reg(rbx), 1u);
+        EXPECT_EQ(machine->reg(rbp), 0u);
+        EXPECT_EQ(machine->run(), Ended::halted);
+        EXPECT_EQ(machine->reg(rax), 77u);
+        EXPECT_EQ(machine->reg(rbp), 1u);
+        EXPECT_EQ(machine->cpu.counters().traces_decoded, round <= 4 ? 1u : 2u) << round;
+    }
+}
+
+// The same of an instruction that has faulted, to which its handler returns.
+TEST(Quota, TheRestOfATraceBehindAFaultIsNotDecodedAtOnce) {
+    auto const machine = interpreting();
+    machine->put(TestMachine::handler(14), "4883c408 c7042500000500 01000000 48cf");  // add rsp, 8; mov dword [0x50000], 1; iretq
+    machine->put(TestMachine::handler(0), "ffc1 48cf");                              // inc ecx; iretq
+    machine->put(kCode, "ffc0 f7f1 ffc3 f4");                                        // inc eax; div ecx; inc ebx; hlt
+    machine->start_kernel();
+    EXPECT_EQ(machine->run(), Ended::halted);
+    EXPECT_EQ(machine->reg(rbx), 1u);
+    EXPECT_EQ(machine->reg(rcx), 1u);
+    EXPECT_EQ(machine->cpu.counters().traces_decoded, 2u) << "the program's and the handler's";
 }
 
 TEST(Quota, IsUsedUpToTheLastInstruction) {

@@ -54,11 +54,19 @@ void TraceCache::insert(Trace* trace) {
     if (trace->second_page != Trace::kNoPage) watch(trace->second_page >> kPageShift, trace, granules(0, trace->bytes - here));
 }
 
+void TraceCache::note_cut(Trace& trace, std::uint32_t position) {
+    std::uint64_t const address = trace.address + trace.ops[position].offset;
+    Cut& cut = cuts_[cut_index(address)];
+    if (cut.address == address && cut.trace == &trace) return;
+    cut = {.address = address, .trace = &trace, .position = static_cast<std::uint8_t>(position)};
+}
+
 void TraceCache::flush() {
     auto const start = std::chrono::steady_clock::now();
     auto const pages = std::exchange(pages_, {});
     for (auto const& [page, code] : pages) map_.clear_code(GuestPage{page});
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
+    cuts_.fill({});
     arena_used_ = 0;
     ++flush_count_;
     if (tier_ != nullptr) tier_->forget_all();

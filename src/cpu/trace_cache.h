@@ -5,6 +5,7 @@
 // that hit code from those that hit data beside it.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,23 @@ class TraceCache final : public TranslationObserver {
         for (Trace* trace = buckets_[bucket(address)]; trace != nullptr; trace = trace->bucket_next)
             if (trace->address == address && trace->mode == mode) return trace;
         return nullptr;
+    }
+
+    /// How often the rest of a trace is run before a trace that begins there is decoded.
+    static constexpr std::uint8_t kMostRests = 4;
+    /// Execution left a trace before its instruction `position`, and may come back there: after a quota's end, an interrupt
+    /// or a fault.
+    void note_cut(Trace& trace, std::uint32_t position);
+    struct Rest {
+        Trace* trace;        ///< null: none
+        std::uint32_t first; ///< position of its first instruction
+    };
+    [[nodiscard]] Rest find_rest(std::uint64_t address, CodeMode mode) {
+        Cut& cut = cuts_[cut_index(address)];
+        bool const usable = cut.address == address && cut.trace != nullptr && cut.trace->cost != Trace::kInvalid && cut.trace->mode == mode;
+        if (!usable || cut.uses == kMostRests) return {nullptr, 0};
+        ++cut.uses;
+        return {cut.trace, cut.position};
     }
 
     /// Storage for a trace of `count` instructions, not yet findable. Null when the arena is full: flush() and retry.
@@ -64,14 +82,23 @@ class TraceCache final : public TranslationObserver {
     static constexpr std::size_t kBuckets = 1U << 16;
     static constexpr unsigned kGranuleShift = 6;
 
+    static constexpr std::size_t kCuts = 256;
+    struct Cut {
+        std::uint64_t address{0};
+        Trace* trace{nullptr};
+        std::uint8_t position{0}, uses{0};
+    };
+
     struct CodePage {
         std::uint64_t granules{0};
         std::vector<Trace*> traces;
     };
 
+    /// Neighbours share a line of the host's cache.
     [[nodiscard]] static std::size_t bucket(std::uint64_t address) {
-        return (address ^ address >> 16) & (kBuckets - 1);
+        return (address >> 2 ^ address >> 18) & (kBuckets - 1);
     }
+    [[nodiscard]] static std::size_t cut_index(std::uint64_t address) { return (address ^ address >> 12) & (kCuts - 1); }
     [[nodiscard]] static std::uint64_t granules(std::uint64_t offset, std::uint64_t bytes);
     void watch(std::uint64_t page, Trace* trace, std::uint64_t granule_bits);
     void drop(Trace* trace);
@@ -83,6 +110,7 @@ class TraceCache final : public TranslationObserver {
     std::size_t arena_used_{0};
     std::vector<Trace*> buckets_;
     std::unordered_map<std::uint64_t, CodePage> pages_;
+    std::array<Cut, kCuts> cuts_{};
     Trace nowhere_{};
     CodeTier* tier_{nullptr};
     std::uint64_t flush_count_{0};

@@ -234,6 +234,7 @@ void JitRuntime::enter(Translator& t, Cpu& cpu, Trace& trace) {
     t.counters_.instructions += before - cpu.remaining_;
     ++t.counters_.exits[static_cast<std::size_t>(exit_reason(cpu, t.exit_))];
     cpu.deferred_flags_.resolve(cpu.flags);
+    cpu.pending_link_ = nullptr;  // where a handler would have gone on; translated code has followed it
     t.wanted_link_ = static_cast<jit::Link*>(state.link);
     t.wanted_rip_ = cpu.rip_;
 }
