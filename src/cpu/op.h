@@ -62,6 +62,13 @@ inline constexpr std::uint8_t kAccessWrites = 16;
 /// 16-bit code, are never linked, so that each branch is compared with the segment's limit.
 enum class CodeMode : std::uint8_t { bits16, bits32, bits64, bits32_bounded };
 
+struct Trace;
+/// One of a list that the second tier keeps.
+struct TraceUser {
+    Trace* trace;
+    TraceUser* next;
+};
+
 /// Consecutive instructions of one page (the last may reach into the next page), decoded once.
 struct Trace {
     static constexpr std::uint32_t kInvalid = 0xffff'ffff;
@@ -75,11 +82,11 @@ struct Trace {
     Trace* bucket_next;         ///< trace cache
     void* code;                 ///< host code of the second tier, or null
     void* code_exit;            ///< where an entry into forgotten code is sent
+    TraceUser* users;           ///< traces whose code the second tier made it part of
     static constexpr std::uint16_t kGivenUp = 0xffff;
     std::uint16_t uses;         ///< entries by the dispatcher, until it is translated or given up
     std::uint8_t code_view;     ///< CodeView that the code was made for
     std::uint8_t code_count;    ///< instructions that the code takes off the quota: those of traces behind it as well
-    bool is_in_others;          ///< the second tier made it part of other traces' code
     Trace* links[2];            ///< traces at the direct successors: [0] fall-through, [1] taken
     Op ops[1];                  ///< count of them (more storage follows)
 

@@ -26,7 +26,7 @@ Trace* TraceCache::allocate(std::uint32_t count) {
     trace->code = trace->code_exit = nullptr;
     trace->uses = 0;
     trace->code_count = 0;
-    trace->is_in_others = false;
+    trace->users = nullptr;
     return trace;
 }
 
@@ -91,7 +91,7 @@ void TraceCache::drop(Trace* trace) {
     trace->cost = Trace::kInvalid;  // links to it fail from now on; its memory stays until the next flush
     trace->links[0] = trace->links[1] = &nowhere_;  // it may be running: what follows is looked up again
     ++dropped_count_;
-    if ((trace->code != nullptr || trace->is_in_others) && tier_ != nullptr) tier_->forget(*trace);
+    if ((trace->code != nullptr || trace->users != nullptr) && tier_ != nullptr) tier_->forget(*trace);
     for (Trace** at = &buckets_[bucket(trace->address)]; *at != nullptr; at = &(*at)->bucket_next) {
         if (*at == trace) {
             *at = trace->bucket_next;

@@ -93,6 +93,8 @@ class Grouping {
                 join(on_stack(-8, true), at.stack);
                 return shift(ZYDIS_REGISTER_RSP, -8);
             case Treatment::lea:
+            case Treatment::load_control:
+            case Treatment::load_selector:
             case Treatment::time_stamp:
             case Treatment::divide:
             case Treatment::bit_string:

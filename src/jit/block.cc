@@ -8,31 +8,41 @@
 
 namespace backplane::jit {
 
-BlockCode Emitter::make() {
+void Emitter::begin(BlockRequest const& request) {
+    static_cast<BlockState&>(*this) = {};
+    request_ = &request;
+    tables_ = view_ = static_cast<unsigned>(request.view);
+    page_offset_ = static_cast<std::uint32_t>(request.trace.address & kPageMask);
+    next_guess_ = static_cast<unsigned>(request.guesses.size());
+    traces_.clear(), instructions_.clear(), lodgers_.clear();
+    access_stubs_.clear(), guess_stubs_.clear(), handler_stubs_.clear(), side_exits_.clear(), miss_stubs_.clear(), link_stubs_.clear();
+}
+
+BlockCode Emitter::make(BlockRequest const& request, std::size_t at, std::size_t room) {
+    begin(request);
     if (!decode_all()) return {nullptr, nullptr, 0, {}, 0};
-    std::uint8_t* const entry = const_cast<std::uint8_t*>(getCurr());
+    setSize(at);
+    entry_ = here();
     emit_entry();
     for (index_ = 0; index_ < instructions_.size() && !ended_; ++index_) {
-        if (request_.marks != nullptr) request_.marks->instructions.push_back(getSize());
+        if (request_->marks != nullptr) request_->marks->instructions.push_back(getSize() - at);
         emit(instructions_[index_]);
     }
     if (!ended_) {
         flush_pending();
         exit_direct(instructions_.back().offset + instructions_.back().op->length);
     }
-    if (request_.marks != nullptr) request_.marks->stubs = getSize();
+    if (request_->marks != nullptr) request_->marks->stubs = getSize() - at;
     std::uint8_t const* const exit = emit_stubs();
-    ready();
-    if (Xbyak::GetError() != 0) {
+    if (Xbyak::GetError() != 0 || getSize() - at > room) {
         Xbyak::ClearError();
         return {nullptr, nullptr, 0, {}, 0};
     }
-    return {entry, const_cast<std::uint8_t*>(exit), getSize(), traces_, static_cast<std::uint32_t>(instructions_.size())};
+    return {entry_, const_cast<std::uint8_t*>(exit), getSize() - at, traces_, static_cast<std::uint32_t>(instructions_.size())};
 }
 
 bool Emitter::decode_all() {
-    instructions_.reserve(kMostInstructions);
-    for (Trace* next = &request_.trace; next != nullptr; next = successor())
+    for (Trace* next = &request_->trace; next != nullptr; next = successor())
         if (!decode(*next)) break;
     if (instructions_.empty()) return false;
     if (!ends_at_its_beginning()) drop_copies();
@@ -42,8 +52,8 @@ bool Emitter::decode_all() {
         if (at.op->position == 0) before += traces_[at.trace]->count;
         at.rest = count - before;
     }
-    std::uint64_t const page = request_.trace.address & ~kPageMask;
-    group_accesses(instructions_, [&](Instruction const& at) { return request_.code.may_lead(page + at.offset); });
+    std::uint64_t const page = request_->trace.address & ~kPageMask;
+    group_accesses(instructions_, [&](Instruction const& at) { return request_->code.may_lead(page + at.offset); });
     prepare_loop();
     return true;
 }
@@ -57,7 +67,7 @@ void Emitter::drop_copies() {
 }
 
 bool Emitter::decode(Trace& trace) {
-    std::vector<std::uint8_t> const bytes = request_.code.bytes_of(trace);
+    std::vector<std::uint8_t> const bytes = request_->code.bytes_of(trace);
     if (bytes.empty()) return false;
     for (unsigned i = 0; i < trace.count; ++i) {
         Instruction& at = instructions_.emplace_back();
@@ -74,6 +84,7 @@ bool Emitter::decode(Trace& trace) {
 void Emitter::decode(Instruction& at, std::span<std::uint8_t const> code) {
     bool const same = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_for(CodeMode::bits64), code.data(), code.size(), &at.decoded, at.operands)) &&
                       at.decoded.length == at.op->length;
+    std::copy_n(code.begin(), at.op->length, at.bytes);
     if (same)
         at.effects = effects_of(at.decoded, at.operands);
     else
@@ -115,8 +126,8 @@ Trace* Emitter::more_often(Instruction const& branch) {
 
 /// One that reaches into the next page stays alone.
 Trace* Emitter::warm_trace(std::int64_t offset) {
-    if (offset < 0 || offset >= static_cast<std::int64_t>(kPageBytes) || request_.trace.second_page != Trace::kNoPage) return nullptr;
-    Trace* const trace = request_.code.warm_trace((request_.trace.address & ~kPageMask) + static_cast<std::uint64_t>(offset));
+    if (offset < 0 || offset >= static_cast<std::int64_t>(kPageBytes) || request_->trace.second_page != Trace::kNoPage) return nullptr;
+    Trace* const trace = request_->code.warm_trace((request_->trace.address & ~kPageMask) + static_cast<std::uint64_t>(offset));
     return trace != nullptr && trace->second_page == Trace::kNoPage ? trace : nullptr;
 }
 
@@ -177,11 +188,15 @@ void Emitter::emit(Instruction const& at) {
         case Treatment::access_check:
             return view_ == 0 ? emit_handler(at) : emit_access_check(at);
         case Treatment::time_stamp:
-            return request_.places.instruction_is_nanosecond ? emit_time_stamp(at) : emit_handler(at);
+            return request_->places.instruction_is_nanosecond ? emit_time_stamp(at) : emit_handler(at);
         case Treatment::pause:
             return emit_pause(at);
         case Treatment::push_flags:
             return emit_push_flags(at);
+        case Treatment::load_control:
+            return view_ == 0 ? emit_handler(at) : emit_load_control(at);
+        case Treatment::load_selector:
+            return emit_load_selector(at);
         case Treatment::fill_or_move:
             return emit_fill_or_move(at);
         case Treatment::x87_control:
@@ -225,26 +240,26 @@ void Emitter::emit_handler(Instruction const& at) {
 }
 
 bool Emitter::call_handler(Instruction const& at) {
-    HandlerSite& site = request_.sites.emplace_back(
-        HandlerSite{{*at.op, Op{}}, at.op, &request_.handler_calls[at.decoded.mnemonic], at.rest});
+    HandlerSite& site = request_->sites.emplace_back(
+        HandlerSite{{*at.op, Op{}}, at.op, &request_->handler_calls[at.decoded.mnemonic], at.rest});
     mov(r10, reinterpret_cast<std::uint64_t>(&site));
     pin_in_r11_.reset();
     move_out();
     if (at.ends_trace || may_unmask(at.decoded.mnemonic)) {
         // The trace's own end follows it there, so that a jump handler and a plain one both work.
-        jmp(request_.thunks.last_handler, T_NEAR);
+        jmp(request_->thunks.last_handler, T_NEAR);
         return false;
     }
     site.pair[1].run = [](Cpu&, Op const* op) { return op; };
-    call(request_.thunks.call_handler);
-    if (needs_x87_) call(request_.thunks.reload_x87);
+    call(request_->thunks.call_handler);
+    if (needs_x87_) call(request_->thunks.reload_x87);
     move_in();
     return true;
 }
 
-BlockCode make_block(BlockRequest const& request, std::uint8_t* where, std::size_t room) {
-    Emitter emitter{request, where, room};
-    return emitter.make();
-}
+BlockMaker::BlockMaker(Offsets const& offsets, std::uint8_t* arena, std::size_t bytes) : emitter_{std::make_unique<Emitter>(offsets, arena, bytes)} {}
+BlockMaker::~BlockMaker() = default;
+
+BlockCode BlockMaker::make(BlockRequest const& request, std::size_t at, std::size_t room) { return emitter_->make(request, at, room); }
 
 }  // namespace backplane::jit

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "cpu/op.h"
@@ -57,7 +58,6 @@ struct BlockRequest {
     Trace& trace;
     CodeView view;
     GuestCode& code;
-    Offsets const& offsets;
     Places const& places;
     Thunks const& thunks;
     std::deque<Link>& links;         ///< new ones are appended; addresses stay
@@ -78,7 +78,20 @@ struct BlockCode {
 /// The most instructions of a superblock; what a quota leaves below that runs in the interpreter.
 inline constexpr std::uint32_t kMostInstructions = 64;
 
-/// Emits the block at `where`; the caller has checked that the trace is 64-bit code.
-[[nodiscard]] BlockCode make_block(BlockRequest const& request, std::uint8_t* where, std::size_t room);
+class Emitter;
+
+/// Makes all blocks of a translator, whose arena it writes into.
+class BlockMaker {
+  public:
+    /// Both outlive it.
+    BlockMaker(Offsets const& offsets, std::uint8_t* arena, std::size_t bytes);
+    ~BlockMaker();
+    /// Emits a block of at most `room` bytes, `at` bytes from the arena's start on; the caller has checked that the trace is
+    /// 64-bit code. What is behind it in the arena may be lost.
+    [[nodiscard]] BlockCode make(BlockRequest const& request, std::size_t at, std::size_t room);
+
+  private:
+    std::unique_ptr<Emitter> emitter_;
+};
 
 }  // namespace backplane::jit

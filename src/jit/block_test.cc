@@ -68,7 +68,8 @@ std::vector<Sample> const& samples() {
         {"copy", kSupervisor, {0xf3, 0xa4}},
         {"exchange of a pair", kSupervisor, {0x48, 0x0f, 0xc7, 0x0e, 0x0f, 0x94, 0xc0}},
         {"x87", kUser, {0xdd, 0x07, 0xdc, 0x0e, 0xde, 0xc1, 0xdd, 0x1f, 0xdf, 0xe9}},
-        {"left to the handler", kSupervisor, {0x9f, 0x0f, 0x20, 0xd8}},
+        {"control and segment registers", kSupervisor, {0x0f, 0x20, 0xd0, 0x41, 0x8c, 0xd9}},
+        {"left to the handler", kSupervisor, {0x9f, 0x44, 0x0f, 0x20, 0xc0}},
     };
     return kSamples;
 }
@@ -90,7 +91,10 @@ Offsets offsets() {
     o.read_tlb[2] = next(), o.write_tlb[2] = next(), o.tlb = 0xe0;
     for (std::int32_t& set : o.tlb_sets) set = next();
     o.quota = next(), o.instructions_before_run = next(), o.clock_base = next(), o.clock_base_instructions = next();
-    o.cr4 = next(), o.tsc_aux = next(), o.yields = next(), o.has_machine_check = next();
+    o.cr4 = next(), o.cr0 = o.cr4 - 24, o.cr2 = o.cr4 - 16, o.cr3 = o.cr4 - 8;
+    for (std::int32_t& selector : o.selectors) selector = next();
+    o.tsc_aux = next();
+    o.yields = next(), o.has_machine_check = next();
     o.x87_loaded = next(), o.x87_instruction = next(), o.x87_data = next(), o.x87_opcode = next();
     return o;
 }
@@ -165,10 +169,10 @@ std::string sizes_of(Sample const& sample) {
     std::vector<std::uint64_t> calls(ZYDIS_MNEMONIC_MAX_VALUE + 1);
     BlockMarks marks{};
     Offsets const where = offsets();
-    BlockCode const made = make_block({.trace = trace,
+    BlockMaker maker{where, arena.data(), arena.size()};
+    BlockCode const made = maker.make({.trace = trace,
                                        .view = sample.view,
                                        .code = code_of_sample,
-                                       .offsets = where,
                                        .places = {&links, &links, &links, &links, true},
                                        .thunks = thunks,
                                        .links = links,
@@ -176,7 +180,7 @@ std::string sizes_of(Sample const& sample) {
                                        .guesses = guesses,
                                        .handler_calls = calls.data(),
                                        .marks = &marks},
-                                      arena.data() + kRoom, kRoom);
+                                      kRoom, kRoom);
     std::span<std::uint8_t const> const code{arena.data() + kRoom, made.bytes};
     std::string out = fmt::format("{}\n", sample.name);
     auto const line = [&](std::string const& what, std::size_t from, std::size_t to) {

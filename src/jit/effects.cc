@@ -365,6 +365,20 @@ bool x87(Effects& out, ZydisDecodedInstruction const& instruction) {
     return true;
 }
 
+Treatment move_from_system(ZydisDecodedOperand const* operands) {
+    bool const to_general = operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && is_general(operands[0].reg.value) && operands[0].size >= 32;
+    if (!to_general || operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return Treatment::handler;
+    switch (operands[1].reg.value) {
+        case ZYDIS_REGISTER_CR0:
+        case ZYDIS_REGISTER_CR2:
+        case ZYDIS_REGISTER_CR3:
+        case ZYDIS_REGISTER_CR4:
+            return Treatment::load_control;
+        default:
+            return ZydisRegisterGetClass(operands[1].reg.value) == ZYDIS_REGCLASS_SEGMENT ? Treatment::load_selector : Treatment::handler;
+    }
+}
+
 void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDecodedOperand const* operands) {
     if (x87(out, instruction)) return;
     auto const all = [&](FlagProducer producer) {
@@ -475,6 +489,10 @@ void classify(Effects& out, ZydisDecodedInstruction const& instruction, ZydisDec
         case ZYDIS_MNEMONIC_BSR:
             return copy(Produces::zero);
         case ZYDIS_MNEMONIC_MOV:
+            if (Treatment const system = move_from_system(operands); system != Treatment::handler) {
+                out.treatment = system;
+                return;
+            }
             for (unsigned i = 0; i < 2; ++i)
                 if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_general(operands[i].reg.value)) return;
             return copy();

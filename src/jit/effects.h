@@ -27,6 +27,8 @@ enum class Treatment : std::uint8_t {
     pause,
     push_flags,    ///< PUSHFQ
     fill_or_move,  ///< REP STOS, REP MOVS
+    load_control,  ///< MOV from CR0, CR2, CR3, CR4
+    load_selector, ///< MOV from a segment register to a general one
     x87_control,  ///< FLDCW
     nop,
     jcc,

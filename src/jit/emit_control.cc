@@ -9,9 +9,9 @@
 namespace backplane::jit {
 
 void Emitter::emit_entry() {
-    if (request_.trace.second_page != Trace::kNoPage) check_second_page();
+    if (request_->trace.second_page != Trace::kNoPage) check_second_page();
     sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
-    jb(no_quota_, T_NEAR);
+    no_quota_[0] = jump_ahead_if(Condition::b);
     for (Instruction const& at : instructions_) {
         needs_x87_ = needs_x87_ || at.effects.is_x87;
         if (!at.effects.is_vector || at.effects.treatment != Treatment::copy) continue;
@@ -20,8 +20,8 @@ void Emitter::emit_entry() {
     }
     if (needs_xmm_) {
         cmp(state8(o_.xmm_loaded), needs_ymm_ ? VectorsLoaded::kYmm : VectorsLoaded::kXmm);
-        jb(load_xmm_, T_NEAR);
-        L(vectors_loaded_);
+        load_xmm_ = jump_ahead_if(Condition::b);
+        vectors_loaded_ = getCurr();
     }
     if (needs_x87_) {
         cmp(state8(o_.x87_loaded), 0);
@@ -39,16 +39,16 @@ void Emitter::check_second_page() {
     shr(r10, kPageShift - 4);  // an entry has 16 bytes
     and_(r10d, (TlbSet::kExecuteEntries - 1) << 4);
     cmp(r9, qword[r15 + r10 + table]);
-    jne(second_page_unknown_, T_NEAR);
-    mov(r11, request_.trace.second_page);
+    second_page_unknown_[0] = jump_ahead_if(Condition::nz);
+    mov(r11, request_->trace.second_page);
     cmp(r11, qword[r15 + r10 + (table + 8)]);
-    jne(second_page_unknown_, T_NEAR);
+    second_page_unknown_[1] = jump_ahead_if(Condition::nz);
 }
 
 void Emitter::exit_direct(std::int64_t offset) {
     if (offset >= 0 && offset < static_cast<std::int64_t>(kPageBytes)) {
-        Link& link = request_.links.emplace_back();
-        link.physical_page = request_.trace.address >> kPageShift;
+        Link& link = request_->links.emplace_back();
+        link.physical_page = request_->trace.address >> kPageShift;
         LinkStub& stub = link_stubs_.emplace_back();
         stub.link = &link;
         stub.offset = static_cast<std::uint32_t>(offset);
@@ -67,7 +67,7 @@ void Emitter::jump_to_r9(Op const* op, std::int32_t undo) {
     and_(r10d, (TranslatedState::kJumpEntries - 1) << 4);
     cmp(r9, qword[r15 + r10 + o_.jumps[view_]]);
     if (op == nullptr) {
-        jne(request_.thunks.look_again[view_]);
+        jne(request_->thunks.look_again[view_]);
     } else {
         MissStub& stub = miss_stubs_.emplace_back();
         stub.op = op;
@@ -87,7 +87,7 @@ std::uint8_t const* Emitter::emit_stubs() {
         move_out();
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
         mov(r11, stub.what.packed());
-        call(stub.write ? request_.thunks.slow_write : request_.thunks.slow_read);
+        call(stub.write ? request_->thunks.slow_write : request_->thunks.slow_read);
         move_in();
         jmp(static_cast<void const*>(stub.back), T_NEAR);
     }
@@ -109,46 +109,46 @@ std::uint8_t const* Emitter::emit_stubs() {
         sar(r10, 47);
         add(r10, 1);
         cmp(r10, 1);
-        jbe(request_.thunks.look_again[view_]);
+        jbe(request_->thunks.look_again[view_]);
         if (stub.undo != 0) lea(r8, ptr[r8 + stub.undo]);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.op));
-        jmp(request_.thunks.exit_alone, T_NEAR);
+        jmp(request_->thunks.exit_alone, T_NEAR);
     }
     for (LinkStub& stub : link_stubs_) {
         land(stub.from);
         mov(r9, state64(o_.page_address));
         if (stub.offset != 0) add(r9, stub.offset);
         mov(r10, reinterpret_cast<std::uint64_t>(stub.link));
-        jmp(request_.thunks.exit_link, T_NEAR);
+        jmp(request_->thunks.exit_link, T_NEAR);
     }
     if (needs_xmm_) {
-        L(load_xmm_);
+        land(load_xmm_);
         mov(r9, state64(o_.page_address));
         if (page_offset_ != 0) add(r9, page_offset_);
-        mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
-        call(needs_ymm_ ? request_.thunks.load_ymm : request_.thunks.load_xmm);
-        jmp(vectors_loaded_, T_NEAR);
+        mov(r10, reinterpret_cast<std::uint64_t>(&request_->trace.ops[0]));
+        call(needs_ymm_ ? request_->thunks.load_ymm : request_->thunks.load_xmm);
+        jmp(static_cast<void const*>(vectors_loaded_), T_NEAR);
     }
     if (needs_x87_) {
         land(load_x87_);
         mov(r9, state64(o_.page_address));
         if (page_offset_ != 0) add(r9, page_offset_);
-        mov(r10, reinterpret_cast<std::uint64_t>(&request_.trace.ops[0]));
-        call(request_.thunks.load_x87);
+        mov(r10, reinterpret_cast<std::uint64_t>(&request_->trace.ops[0]));
+        call(request_->thunks.load_x87);
         jmp(static_cast<void const*>(x87_loaded_), T_NEAR);
     }
-    if (request_.trace.second_page != Trace::kNoPage) {
-        L(second_page_unknown_);
+    if (request_->trace.second_page != Trace::kNoPage) {
+        for (Jump const from : second_page_unknown_) land(from);
         mov(r9, state64(o_.page_address));
         add(r9, page_offset_);
-        jmp(request_.thunks.exit_dispatch, T_NEAR);
+        jmp(request_->thunks.exit_dispatch, T_NEAR);
     }
-    L(no_quota_);
+    for (Jump const from : no_quota_) land(from);
     add(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
     std::uint8_t const* const exit = getCurr();
     mov(r9, state64(o_.page_address));
     if (page_offset_ != 0) add(r9, page_offset_);
-    jmp(request_.thunks.exit_rip, T_NEAR);
+    jmp(request_->thunks.exit_rip, T_NEAR);
     return exit;
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "jit/layout.h"
+#include "jit/recode.h"
 
 namespace backplane::jit {
 
@@ -182,17 +183,21 @@ bool Emitter::emit_copy(Instruction const& at) {
         }
     }
     // OF after a rotation by more than one is undefined, and ours is that of its last step.
-    std::uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH], first_bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
-    ZyanUSize length = sizeof(bytes), first_length = 0;
+    InstructionBytes bytes, first_bytes;
+    ZyanUSize length = recode(at, encoded, bytes), first_length = 0;
     if (visible && at.effects.produces == Produces::carry_overflow) {
         unsigned const steps = at.operands[1].imm.value.u & (at.operands[0].size == 64 ? 63 : 31);
         encoded.operands[1].imm.u = steps - 1;
-        first_length = steps == 1 ? 0 : sizeof(first_bytes);
-        if (steps != 1 && !ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, first_bytes, &first_length)))
+        first_length = steps == 1 ? 0 : first_bytes.size();
+        if (steps != 1 && !ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, first_bytes.data(), &first_length)))
             return false;
         encoded.operands[1].imm.u = 1;
+        length = 0;
     }
-    if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, bytes, &length))) return false;
+    if (length == 0) {
+        length = bytes.size();
+        if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&encoded, bytes.data(), &length))) return false;
+    }
 
     // From here on it is emitted.
     Xbyak::RegExp place;
@@ -221,8 +226,8 @@ bool Emitter::emit_copy(Instruction const& at) {
         pin_in_r11_.reset();
         mov(r11, host(number_of(encoded.operands[0])));
     }
-    db(first_bytes, first_length);
-    db(bytes, length);
+    db(first_bytes.data(), first_length);
+    db(bytes.data(), length);
     if (at.effects.is_noted) note_x87(at);
     if (needs_value && is_written(at.operands[memory])) store_value(at.operands[memory].size, place);
     for (unsigned r = 0; r < resident_count; ++r)

@@ -64,7 +64,7 @@ void Emitter::need_flags(ZydisMnemonic mnemonic) {
     }
     flush_pending();
     pin_in_r11_.reset();
-    if (!written_ || !repeat_note(*this, o_, written_->producer, written_->bytes)) call_quietly(request_.thunks.materialize);
+    if (!written_ || !repeat_note(*this, o_, written_->producer, written_->bytes)) call_quietly(request_->thunks.materialize);
     host_flags_ = HostFlags::all;
 }
 
@@ -147,7 +147,7 @@ void Emitter::keep_carry() {
         need_flags(ZYDIS_MNEMONIC_INC);
         return setc(state8(o_.flags_base_carry));
     }
-    call_quietly(request_.thunks.keep_carry);
+    call_quietly(request_->thunks.keep_carry);
     pin_in_r11_.reset();
     host_flags_ = HostFlags::stale;
 }

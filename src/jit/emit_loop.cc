@@ -76,11 +76,11 @@ void Emitter::call_quietly(std::uint8_t const* thunk) {
 
 void Emitter::enter_loop() {
     if (begins_with_carry_) {
-        call(request_.thunks.keep_carry);  // everybody is at home yet
+        call(request_->thunks.keep_carry);  // everybody is at home yet
         is_carry_kept_ = true;
     }
     move_in();
-    L(body_);
+    body_ = getCurr();
 }
 
 void Emitter::move_in() {
@@ -102,10 +102,10 @@ void Emitter::loop() {
     if (begins_with_carry_) keep_carry();
     if (is_visible_from(0)) flush_pending();
     sub(state64(o_.remaining), static_cast<std::uint32_t>(instructions_.size()));
-    jae(body_, T_NEAR);
+    jae(static_cast<void const*>(body_));
     if (pending_) write_down(*pending_);
     move_out();
-    jmp(no_quota_, T_NEAR);
+    no_quota_[1] = jump_ahead();
 }
 
 }  // namespace backplane::jit

@@ -1,5 +1,8 @@
 #include "jit/emitter.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "mmu/tlb.h"
 
 namespace backplane::jit {
@@ -79,26 +82,38 @@ Xbyak::RegExp Emitter::pinned(Access const& access) {
 Emitter::Misses Emitter::look_up(std::uint32_t bytes, bool write, bool alignment) {
     Misses slow{};
     std::int32_t const table = write ? o_.write_tlb[tables_] : o_.read_tlb[tables_];
-    mov(r10, r9);
-    shr(r10, kPageShift - 4);  // an entry has 16 bytes
-    mov(r11, r9);
-    and_(r10d, (TlbSet::kEntries - 1) << 4);
-    sub(r11, qword[r15 + r10 + table]);
+    // mov r10, r9; shr r10, 8 (an entry has 16 bytes); mov r11, r9; and r10d, mask; sub r11, [r15 + r10 + table]
+    constexpr std::uint32_t kMask = (TlbSet::kEntries - 1) << 4;
+    static constexpr std::uint8_t kFind[]{0x4d, 0x89, 0xca, 0x49, 0xc1, 0xea, kPageShift - 4, 0x4d, 0x89, 0xcb, 0x41, 0x81, 0xe2,
+                                          kMask & 0xff, kMask >> 8 & 0xff, kMask >> 16, 0, 0x4f, 0x2b, 0x9c, 0x17, 0, 0, 0, 0};
+    append(kFind, table);
     if (alignment) {
         test(r9d, bytes - 1);
         slow.alignment = jump_ahead_if(Condition::nz);
     }
-    cmp(r11, static_cast<std::uint32_t>(kPageBytes - bytes));
+    static constexpr std::uint8_t kCompare[]{0x49, 0x81, 0xfb, 0, 0, 0, 0};  // cmp r11, the last place in a page
+    append(kCompare, static_cast<std::int32_t>(kPageBytes - bytes));
     slow.page = jump_ahead_if(Condition::nbe);
-    is_loop_ ? guess_addend(table + 8) : mov(r11, qword[r15 + r10 + (table + 8)]);
+    static constexpr std::uint8_t kLoad[]{0x4f, 0x8b, 0x9c, 0x17, 0, 0, 0, 0};  // mov r11, [r15 + r10 + table + 8]
+    is_loop_ ? guess_addend(table + 8) : append(kLoad, table + 8);
     host_flags_ = HostFlags::stale;
     pin_in_r11_.reset();
     return slow;
 }
 
+/// Xbyak would take twenty nanoseconds for each of these instructions.
+void Emitter::append(std::span<std::uint8_t const> code, std::int32_t last) {
+    std::uint8_t* const to = here();
+    std::size_t const size = getSize() + code.size();
+    setSize(size);  // or it is an error, that of the whole block
+    if (getSize() != size) return;
+    std::copy(code.begin(), code.end(), to);
+    std::memcpy(to + code.size() - sizeof(last), &last, sizeof(last));
+}
+
 /// R11 = the addend that was right the last time, so that the access need not wait for the TLB; the comparison with it does.
 void Emitter::guess_addend(std::int32_t addend) {
-    Guess& guess = request_.guesses.emplace_back();
+    Guess& guess = request_->guesses.emplace_back();
     guess.begin = here();
     guess.addend = addend;
     guess.loop_instructions = static_cast<std::uint32_t>(instructions_.size());
@@ -118,7 +133,7 @@ void Emitter::emit_guess_stub(GuessStub const& stub) {
     mov(r10, reinterpret_cast<std::uint64_t>(stub.guess));
     dec(dword[r10 + static_cast<int>(offsetof(Guess, wrong_left))]);
     jnz(static_cast<void const*>(stub.guess->begin + stub.guess->bytes));
-    call_quietly(request_.thunks.weigh_guess);
+    call_quietly(request_->thunks.weigh_guess);
     jmp(static_cast<void const*>(stub.guess->begin + stub.guess->bytes), T_NEAR);
 }
 

@@ -30,8 +30,8 @@ void Emitter::emit_cli(Instruction const& at) {
 /// An interrupt that waits comes behind the next instruction.
 void Emitter::emit_sti(Instruction const& at) {
     HandlerStub& stub = if_not_kernel(at);
-    mov(r9, reinterpret_cast<std::uint64_t>(request_.places.interrupt_ready));
-    mov(r10, reinterpret_cast<std::uint64_t>(request_.places.nmi_pending));
+    mov(r9, reinterpret_cast<std::uint64_t>(request_->places.interrupt_ready));
+    mov(r10, reinterpret_cast<std::uint64_t>(request_->places.nmi_pending));
     cmp(byte[r9], 0);
     stub.slow[1] = jump_ahead_if(Condition::nz);
     cmp(byte[r10], 0);
@@ -87,12 +87,12 @@ void Emitter::emit_time_stamp(Instruction const& at) {
     sub(r9, state64(o_.clock_base_instructions));
     add(r9, state64(o_.clock_base));
     sub(r9, at.rest + 1);
-    mov(r10, reinterpret_cast<std::uint64_t>(request_.places.clock));
+    mov(r10, reinterpret_cast<std::uint64_t>(request_->places.clock));
     mov(r11, qword[r10]);
     cmp(r9, r11);
     cmovb(r9, r11);
     mov(qword[r10], r9);
-    mov(r10, reinterpret_cast<std::uint64_t>(request_.places.time_stamp_offset));
+    mov(r10, reinterpret_cast<std::uint64_t>(request_->places.time_stamp_offset));
     add(r9, qword[r10]);
     mov(eax, r9d);
     shr(r9, 32);
@@ -110,10 +110,43 @@ void Emitter::emit_pause(Instruction const& at) {
 void Emitter::emit_push_flags(Instruction const& at) {
     flush_pending();
     Xbyak::RegExp const place = find_stack(at, -8, true);
-    call_quietly(request_.thunks.flags_image);
+    call_quietly(request_->thunks.flags_image);
     host_flags_ = HostFlags::stale;
     mov(qword[place], r10);
     lea(r8, ptr[r8 - 8]);
+}
+
+void Emitter::store_general(ZydisRegister reg, Reg64 const& value) {
+    std::uint8_t const number = host_of_[guest_of(reg)];
+    number == kInMemory ? mov(state64(slot(guest_of(reg))), value) : mov(host(number), value);
+}
+
+/// No other handler is called than one that raises #GP.
+void Emitter::emit_load_control(Instruction const& at) {
+    HandlerStub& stub = if_not_kernel(at);
+    protect_pending(at);
+    std::int32_t const from = [&] {
+        switch (at.operands[1].reg.value) {
+            case ZYDIS_REGISTER_CR0:
+                return o_.cr0;
+            case ZYDIS_REGISTER_CR2:
+                return o_.cr2;
+            case ZYDIS_REGISTER_CR3:
+                return o_.cr3;
+            default:
+                return o_.cr4;
+        }
+    }();
+    mov(r9, state64(from));
+    store_general(at.operands[0].reg.value, r9);
+    stub.back = getCurr();
+}
+
+void Emitter::emit_load_selector(Instruction const& at) {
+    protect_pending(at);
+    auto const segment = static_cast<unsigned>(ZydisRegisterGetId(at.operands[1].reg.value));
+    movzx(r9d, word[r15 + o_.selectors[segment]]);
+    store_general(at.operands[0].reg.value, r9);
 }
 
 void Emitter::find_page(HandlerStub& stub, unsigned number, std::uint32_t bytes, bool write) {

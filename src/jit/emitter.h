@@ -53,20 +53,52 @@ struct Written {
 /// Which of the guest's flags RFLAGS holds.
 enum class HostFlags : std::uint8_t { stale, carry_only, zero_only, carry_zero, overflow_only, carry_overflow_only, no_overflow, no_carry, all };
 
-class Emitter : public Xbyak::CodeGenerator {
+/// Behind a jump whose target comes later; null: there is none. Xbyak's labels would cost a hash table's entries each.
+using Jump = std::uint8_t*;
+
+/// What is known of one block while it is made.
+struct BlockState {
+    BlockRequest const* request_{nullptr};
+    unsigned view_{0};
+    unsigned tables_{0};  // whose entries accesses look for: with AC, another view's
+    std::uint32_t page_offset_{0};
+    std::size_t index_{0};
+    bool ended_{false};
+    bool is_loop_{false};  // it ends at its own beginning
+    std::array<std::uint8_t, 16> host_of_{kHostOf};
+    bool is_lost_in_calls_{false};  // a lodger, since thunks save and load its owner
+    bool begins_with_carry_{false};  // INC or DEC is the first to look at flags, and CF is put where it looks at each turn
+    bool is_carry_kept_{false};
+    unsigned next_guess_{0};
+    bool needs_xmm_{false};
+    bool needs_ymm_{false};
+    std::optional<Pending> pending_{};
+    std::optional<Written> written_{};
+    HostFlags host_flags_{HostFlags::stale};
+    bool carry_in_host_{false};  // before the instruction that is being emitted
+    std::optional<std::uint8_t> pin_in_r11_{};
+    std::int32_t stack_moved_{0};  // what R8 is behind
+    std::uint8_t* entry_{nullptr};
+    std::uint8_t const* body_{nullptr};  // of a loop
+    std::uint8_t const* vectors_loaded_{nullptr};
+    Jump load_xmm_{nullptr};
+    bool needs_x87_{false};
+    Jump load_x87_{nullptr};
+    std::uint8_t const* x87_loaded_{nullptr};
+    std::array<Jump, 2> no_quota_{};  // at the entry, and behind a turn of a loop
+    std::array<Jump, 2> second_page_unknown_{};
+};
+
+/// One for all blocks of a translator: what it allocates, and Xbyak's hundreds of registers, are made once.
+class Emitter : public Xbyak::CodeGenerator, private BlockState {
   public:
-    Emitter(BlockRequest const& request, std::uint8_t* where, std::size_t room)
-        : CodeGenerator{room, where},
-          request_{request},
-          o_{request.offsets},
-          view_{static_cast<unsigned>(request.view)},
-          page_offset_{static_cast<std::uint32_t>(request.trace.address & kPageMask)},
-          next_guess_{static_cast<unsigned>(request.guesses.size())} {}
-    BlockCode make();
+    Emitter(Offsets const& offsets, std::uint8_t* arena, std::size_t bytes) : CodeGenerator{bytes, arena}, o_{offsets} {
+        instructions_.reserve(kMostInstructions);
+    }
+    BlockCode make(BlockRequest const& request, std::size_t at, std::size_t room);
 
   private:
-    /// Behind a jump whose target comes later; null: there is none. Xbyak's labels would cost a hash table's entries each.
-    using Jump = std::uint8_t*;
+    void begin(BlockRequest const& request);
     struct Misses {
         Jump page, alignment;
     };
@@ -197,6 +229,8 @@ class Emitter : public Xbyak::CodeGenerator {
     /// R9 = linear address of the access, or of the lowest byte of the group that it leads: looks that up.
     Xbyak::RegExp find(Instruction const& at, Access const& access, std::uint32_t bytes, bool write, bool alignment = false);
     Xbyak::RegExp pinned(Access const& access);
+    /// Instructions with `last` in the place of their last 4 bytes.
+    void append(std::span<std::uint8_t const> code, std::int32_t last);
     void guess_addend(std::int32_t addend);
     void emit_guess_stub(GuessStub const& stub);
     Misses look_up(std::uint32_t bytes, bool write, bool alignment);
@@ -315,6 +349,10 @@ class Emitter : public Xbyak::CodeGenerator {
     /// Nothing, unless another processor waits for its turn.
     void emit_pause(Instruction const& at);
     void emit_push_flags(Instruction const& at);
+    void emit_load_control(Instruction const& at);
+    void emit_load_selector(Instruction const& at);
+    /// All of it.
+    void store_general(ZydisRegister reg, Reg64 const& value);
     /// REP STOS and REP MOVS forwards, inside one page on each side and the quota.
     void emit_fill_or_move(Instruction const& at);
     /// R11 = host minus linear of the page of R9.
@@ -330,40 +368,16 @@ class Emitter : public Xbyak::CodeGenerator {
     void pop_return(Instruction const& at);
     static std::int32_t return_bytes(Instruction const& at);
 
-    BlockRequest const& request_;
     Offsets const& o_;
-    unsigned view_;
-    unsigned tables_{view_};  // whose entries accesses look for: with AC, another view's
-    std::uint32_t page_offset_;
     std::vector<Trace*> traces_;
     std::vector<Instruction> instructions_;
-    std::size_t index_{0};
-    bool ended_{false};
-    bool is_loop_{false};  // it ends at its own beginning
-    std::array<std::uint8_t, 16> host_of_{kHostOf};
     std::vector<Lodger> lodgers_;
-    bool is_lost_in_calls_{false};  // a lodger, since thunks save and load its owner
-    bool begins_with_carry_{false};  // INC or DEC is the first to look at flags, and CF is put where it looks at each turn
-    bool is_carry_kept_{false};
-    unsigned next_guess_;
-    bool needs_xmm_{false};
-    bool needs_ymm_{false};
-    bool needs_x87_{false};
-    Jump load_x87_{nullptr};
-    std::uint8_t const* x87_loaded_{nullptr};
-    std::optional<Pending> pending_;
-    std::optional<Written> written_;
-    HostFlags host_flags_{HostFlags::stale};
-    bool carry_in_host_{false};  // before the instruction that is being emitted
-    std::optional<std::uint8_t> pin_in_r11_;
-    std::int32_t stack_moved_{0};  // what R8 is behind
     std::vector<AccessStub> access_stubs_;
     std::vector<GuessStub> guess_stubs_;
     std::vector<HandlerStub> handler_stubs_;
     std::vector<SideExit> side_exits_;
     std::vector<MissStub> miss_stubs_;
     std::vector<LinkStub> link_stubs_;
-    Xbyak::Label second_page_unknown_, no_quota_, load_xmm_, vectors_loaded_, body_;
 };
 
 }  // namespace backplane::jit

@@ -25,6 +25,7 @@ struct Access {
 struct Instruction {
     ZydisDecodedInstruction decoded;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    std::uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
     Effects effects;
     Op const* op;
     std::uint32_t offset;   // in the page

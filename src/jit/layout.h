@@ -46,7 +46,7 @@ struct Offsets {
     std::int32_t x87_instruction, x87_data, x87_opcode;  ///< FIP, FDP, FOP
     std::int32_t jumps[2];
     std::int32_t quota, instructions_before_run, clock_base, clock_base_instructions;
-    std::int32_t cr4, tsc_aux, yields, has_machine_check;
+    std::int32_t cr0, cr2, cr3, cr4, selectors[6], tsc_aux, yields, has_machine_check;
     std::int32_t tlb, tlb_sets[3];  ///< which set is in use; the sets by view
 };
 

@@ -45,7 +45,8 @@ jit::Offsets JitRuntime::offsets(Cpu& cpu) {
     o.instructions_before_run = at(cpu.instructions_before_run_);
     o.clock_base = at(cpu.clock_base_);
     o.clock_base_instructions = at(cpu.clock_base_instructions_);
-    o.cr4 = at(cpu.state_.cr4);
+    o.cr0 = at(cpu.state_.cr0), o.cr2 = at(cpu.state_.cr2), o.cr3 = at(cpu.state_.cr3), o.cr4 = at(cpu.state_.cr4);
+    for (unsigned i = 0; i < 6; ++i) o.selectors[i] = at(cpu.state_.segments[i].selector);
     o.tsc_aux = at(cpu.state_.tsc_aux);
     o.yields = at(cpu.yields_);
     o.has_machine_check = at(cpu.has_machine_check_);

@@ -58,6 +58,7 @@ Translator::Translator(Cpu& cpu, std::uint8_t* arena, std::size_t bytes)
       arena_bytes_{bytes},
       offsets_{JitRuntime::offsets(cpu)},
       places_{JitRuntime::places(cpu)},
+      maker_{offsets_, arena, bytes},
       handler_calls_(ZYDIS_MNEMONIC_MAX_VALUE + 1) {}
 
 Translator::~Translator() {
@@ -109,10 +110,9 @@ bool Translator::translate(Trace& trace, CodeView view) {
     CodeOf code{cpu_};
     std::size_t const links_before = links_.size();
     jit::BlockMarks marks{};
-    jit::BlockCode const made = jit::make_block({.trace = trace,
+    jit::BlockCode const made = maker_.make({.trace = trace,
                                                  .view = view,
                                                  .code = code,
-                                                 .offsets = offsets_,
                                                  .places = places_,
                                                  .thunks = thunks_,
                                                  .links = links_,
@@ -120,7 +120,7 @@ bool Translator::translate(Trace& trace, CodeView view) {
                                                  .guesses = guesses_,
                                                  .handler_calls = handler_calls_.data(),
                                                  .marks = listeners_.empty() ? nullptr : &marks},
-                                                arena_ + used_, kMostBlockBytes);
+                                                used_, kMostBlockBytes);
     if (made.bytes == 0) return false;
     used_ += (made.bytes + 15) & ~std::size_t{15};
     trace.code = made.entry;
@@ -132,8 +132,7 @@ bool Translator::translate(Trace& trace, CodeView view) {
     for (Trace* const part : made.traces) {
         counters_.guest_bytes += part->bytes;
         if (part == &trace) continue;
-        part->is_in_others = true;
-        users_[part].push_back(&trace);
+        part->users = &users_.emplace_back(TraceUser{&trace, part->users});
     }
     counters_.host_bytes += made.bytes;
     counters_.direct_jumps += links_.size() - links_before;
@@ -200,12 +199,8 @@ void Translator::enter(Cpu& cpu, Trace& trace) {
 // become a link.
 void Translator::forget(Trace& trace) {
     if (trace.code != nullptr) forget_code(trace);
-    if (!trace.is_in_others) return;
-    trace.is_in_others = false;
-    auto const users = users_.extract(&trace);
-    if (users.empty()) return;
-    for (Trace* const user : users.mapped())
-        if (user->code != nullptr) forget_code(*user);
+    for (TraceUser const* user = std::exchange(trace.users, nullptr); user != nullptr; user = user->next)
+        if (user->trace->code != nullptr) forget_code(*user->trace);
 }
 
 void Translator::forget_code(Trace& trace) {
@@ -231,6 +226,7 @@ void Translator::forget_code(Trace& trace) {
 
 void Translator::note_crossing(Trace& trace, Op const& op, std::uint64_t executed) {
     auto const [at, is_first] = crossings_.try_emplace(trace.address + op.offset, Crossings{0, executed});
+    may_cross_.set(crossing_slot(at->first));
     Crossings& crossings = at->second;
     ++counters_.split_groups;
     if (is_first) JitRuntime::forget_code_at(cpu_, at->first);
@@ -247,6 +243,7 @@ void Translator::forget_all() {
     guesses_.clear();
     users_.clear();
     crossings_.clear();
+    may_cross_.reset();
     wanted_link_ = nullptr;
     ++counters_.flushes;
     JitRuntime::state(cpu_).forget_all();

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -75,7 +76,7 @@ class Translator final : public CodeTier {
     [[nodiscard]] bool is_full() const override { return full_; }
 
     /// May the instruction at this guest-physical address lead a group of accesses?
-    [[nodiscard]] bool may_lead(std::uint64_t address) const { return !crossings_.contains(address); }
+    [[nodiscard]] bool may_lead(std::uint64_t address) const { return !may_cross_.test(crossing_slot(address)) || !crossings_.contains(address); }
 
     /// Tells of thunks at once, and of blocks from now on. The listener outlives the last run.
     void add_listener(CodeListener& listener);
@@ -99,6 +100,7 @@ class Translator final : public CodeTier {
     /// which it leads none. When that happens often, the code that it is in now is made again as well.
     void note_crossing(Trace& trace, Op const& op, std::uint64_t executed);
 
+    [[nodiscard]] static std::size_t crossing_slot(std::uint64_t address) { return (address ^ address >> 12) & 4095; }
     struct Crossings {
         std::uint32_t count;
         std::uint64_t since;  // instructions that had been executed kMostCrossings ago
@@ -114,13 +116,15 @@ class Translator final : public CodeTier {
     bool full_{false};
     jit::Offsets offsets_{};
     jit::Places places_{};
+    jit::BlockMaker maker_;
     jit::Thunks thunks_{};
     void (*enter_code_)(Cpu*, void*){nullptr};
     std::deque<jit::Link> links_;
     std::deque<jit::HandlerSite> sites_;
     std::deque<jit::Guess> guesses_;
-    std::unordered_map<Trace const*, std::vector<Trace*>> users_;  // of a trace: those whose code it is part of
+    std::deque<TraceUser> users_;  // of all traces
     std::unordered_map<std::uint64_t, Crossings> crossings_;  // by guest-physical address of the instruction
+    std::bitset<4096> may_cross_;  // by hash of those addresses
     std::vector<std::uint64_t> handler_calls_;  // by mnemonic
     jit::Link* wanted_link_{nullptr};
     std::uint64_t wanted_rip_{0};

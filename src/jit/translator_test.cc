@@ -257,6 +257,9 @@ INSTANTIATE_TEST_SUITE_P(
         Form{"mov edx, [rbx]; mov [rbx], edx; mov ecx, 9; lea rsi, [rbx-16]; mov rdi, rbx; rep movsd", {0x8b, 0x13, 0x89, 0x13, 0xb9, 9, 0, 0, 0, 0x48, 0x8d, 0x73, 0xf0, 0x48, 0x89, 0xdf, 0xf3, 0xa5}},
         Form{"mov edx, [rbx]; mov [rbx], edx; mov ecx, 100; lea rdi, [rbx-3]; mov rsi, rbx; rep movsb; rep movsw; mov cl, 3; rep stosw",
              {0x8b, 0x13, 0x89, 0x13, 0xb9, 100, 0, 0, 0, 0x48, 0x8d, 0x7b, 0xfd, 0x48, 0x89, 0xde, 0xf3, 0xa4, 0xb1, 3, 0x66, 0xf3, 0xa5, 0xb1, 3, 0x66, 0xf3, 0xab}},
+        Form{"mov rsi, cr0; mov r9, cr4; or rsi, r9", {0x0f, 0x20, 0xc6, 0x41, 0x0f, 0x20, 0xe1, 0x4c, 0x09, 0xce}},
+        Form{"cmp rsi, rdx; mov rdx, cr2; mov rdi, cr3", {0x48, 0x39, 0xd6, 0x0f, 0x20, 0xd2, 0x0f, 0x20, 0xdf}},
+        Form{"mov esi, ds; mov r9, ss; mov edx, cs; push rdx", {0x8c, 0xde, 0x4d, 0x8c, 0xd1, 0x8c, 0xca, 0x52}},
         Form{"cmp rsi, r9", {0x4c, 0x39, 0xce}}, Form{"bsf r9, rsi", {0x4c, 0x0f, 0xbc, 0xce}}));
 
 INSTANTIATE_TEST_SUITE_P(
@@ -460,6 +463,35 @@ TEST(Translator, GroupsInTwoPagesAreTakenApart) {
     EXPECT_EQ(machine.cpu().instructions(), 5000u);
     EXPECT_EQ(with.translator->counters().split_groups, 64u);
     EXPECT_EQ(with.translator->counters().exits[static_cast<std::size_t>(TranslatorExit::alone)], 0u);
+}
+
+// Code that is not translated yet goes from trace to trace without the dispatcher, which would have counted its entries.
+TEST(Translator, ColdCodeThatIsLinkedGetsHot) {
+    Translated const with = Translated::create();
+    TestMachine& machine = *with.machine;
+    machine.cpu().set_hot_uses(16);
+    // mov ecx, 100; loop: test cl, 1; jz even; inc eax; even: dec ecx; jnz loop
+    machine.run(TestMachine::ready(), {0xb9, 100, 0, 0, 0, 0xf6, 0xc1, 1, 0x74, 2, 0xff, 0xc0, 0xff, 0xc9, 0x75, 0xf5});
+    ASSERT_FALSE(machine.fault());
+    EXPECT_EQ(machine.after().gpr[rax], 50u);
+    EXPECT_EQ(machine.cpu().instructions(), 1u + 100 * 4 + 50);
+    EXPECT_GE(with.translator->counters().instructions, 70u * 4) << "of 100 turns";
+}
+
+TEST(Translator, ControlRegistersAreTheKernels) {
+    Translated const with = Translated::create();
+    auto const interpreted = TestMachine::create();
+    for (unsigned level = 0; level < 4; ++level) {
+        for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+            CpuState state = TestMachine::ready();
+            state.cr2 = 0x1234'5678'9abc;
+            state.segments[ss].dpl = state.segments[cs].dpl = static_cast<std::uint8_t>(level);
+            machine->run(state, {0xff, 0xc0, 0x48, 0x39, 0xc8, 0x0f, 0x20, 0xd2, 0xff, 0xc0});  // inc eax; cmp rax, rcx; mov rdx, cr2; inc eax
+            EXPECT_EQ(machine->fault(), level == 0 ? std::nullopt : std::optional{ExceptionVector::general_protection}) << level;
+            EXPECT_EQ(machine->after().gpr[rdx], level == 0 ? state.cr2 : 0) << level;
+        }
+        EXPECT_EQ(with.machine->after(), interpreted->after()) << level;
+    }
 }
 
 TEST(Translator, CountsWhatIsNotFast) {
