@@ -45,7 +45,7 @@ struct TranslatedState {
     std::uint64_t x87_loaded{0};  ///< 1: the host's x87 holds the guest's
     NoteCode notes;
     void* link{nullptr};          ///< the direct jump that the last exit would have liked to make
-    std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view
+    alignas(64) std::array<std::array<JumpEntry, kJumpEntries>, 2> jumps;  ///< by view; none lies in two lines of the host's cache
     std::array<std::vector<std::uint16_t>, 2> used;            ///< slots that may hold an entry
     std::array<std::array<bool, 1024>, 2> pages{};             ///< pages that may have an entry, by hash
     std::array<std::vector<JumpEntry>, kShelves> shelves;      ///< of address spaces that do not run (the user's view)

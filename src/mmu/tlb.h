@@ -104,7 +104,7 @@ class TlbTable {
     static std::uint64_t value_of(ExecuteTlbEntry const& entry) { return entry.page_address; }
     void drop(std::size_t index) { entries_[index] = {(index ^ 1) << kPageShift, 0}; }
 
-    std::array<Entry, Size> entries_;
+    alignas(64) std::array<Entry, Size> entries_;  // no entry lies in two lines of the host's cache
     std::array<std::uint8_t, Size> marks_{};
     std::vector<std::uint16_t> globals_, locals_;  // may name slots that were emptied since
 };
