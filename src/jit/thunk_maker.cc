@@ -228,60 +228,42 @@ ThunkMaker::Code ThunkMaker::make_quiet_call(void const* function) {
     return start;
 }
 
-ThunkMaker::Code ThunkMaker::make_load_xmm(Code leave) {
+template <typename Load>
+ThunkMaker::Code ThunkMaker::make_load(std::uint64_t (*may)(Cpu*, Op const*), Code leave, Load load_it) {
     Code const start = here();
     Xbyak::Label failed;
     save(kCallerSaved);
+    save_xmm_if_loaded();
     mov(Xbyak::util::rdi, state_);
     mov(Xbyak::util::rsi, Xbyak::util::r10);
-    call_aligned(address_of(&JitRuntime::may_load_xmm));
+    call_aligned(address_of(may));
     test(Xbyak::util::rax, Xbyak::util::rax);
     jz(failed, T_NEAR);
-    mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
-    load_xmm();
+    load_it();
     load(kCallerSaved);
     ret();
     L(failed);
     leave_from_call(leave, true);
     return start;
+}
+
+ThunkMaker::Code ThunkMaker::make_load_xmm(Code leave) {
+    return make_load(&JitRuntime::may_load_xmm, leave, [this] {
+        mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kXmm);
+        load_xmm();
+    });
 }
 
 ThunkMaker::Code ThunkMaker::make_load_ymm(Code leave) {
-    Code const start = here();
-    Xbyak::Label failed;
-    save(kCallerSaved);
-    save_xmm_if_loaded();
-    mov(Xbyak::util::rdi, state_);
-    mov(Xbyak::util::rsi, Xbyak::util::r10);
-    call_aligned(address_of(&JitRuntime::may_load_ymm));
-    test(Xbyak::util::rax, Xbyak::util::rax);
-    jz(failed, T_NEAR);
-    mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kYmm);
-    load_xmm();
-    load_high();
-    load(kCallerSaved);
-    ret();
-    L(failed);
-    leave_from_call(leave, true);
-    return start;
+    return make_load(&JitRuntime::may_load_ymm, leave, [this] {
+        mov(byte[state_ + o_.xmm_loaded], VectorsLoaded::kYmm);
+        load_xmm();
+        load_high();
+    });
 }
 
 ThunkMaker::Code ThunkMaker::make_load_x87(Code leave) {
-    Code const start = here();
-    Xbyak::Label failed;
-    save(kCallerSaved);
-    save_xmm_if_loaded();
-    mov(Xbyak::util::rdi, state_);
-    mov(Xbyak::util::rsi, Xbyak::util::r10);
-    call_aligned(address_of(&JitRuntime::load_x87));
-    test(Xbyak::util::rax, Xbyak::util::rax);
-    jz(failed, T_NEAR);
-    load_xmm_if_loaded();
-    load(kCallerSaved);
-    ret();
-    L(failed);
-    leave_from_call(leave, true);
-    return start;
+    return make_load(&JitRuntime::load_x87, leave, [this] { load_xmm_if_loaded(); });
 }
 
 ThunkMaker::Code ThunkMaker::here() {

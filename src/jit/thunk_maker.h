@@ -58,6 +58,9 @@ class ThunkMaker : public Xbyak::CodeGenerator {
   private:
     Code here();
     Code make_last(void const* function, Code leave);
+    /// Calls `may` with the block's first Op; when that is not 0, emits what `load_it` does, else leaves.
+    template <typename Load>
+    Code make_load(std::uint64_t (*may)(Cpu*, Op const*), Code leave, Load load_it);
     Code make_quiet_call(void const* function);
     /// To the code at rip, if `next_code` knows it, else to the dispatcher. Its arguments are set, XMM registers are saved,
     /// and so are the caller-saved of the guest's; `lost` says which have to be loaded again.
