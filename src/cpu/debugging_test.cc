@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cpu/debug_points.h"
-#include "cpu/test_machine.h"
+#include "cpu/code_runner.h"
 #include "interrupt/local_apic.h"
 
 namespace backplane {
@@ -14,13 +14,13 @@ namespace {
 
 using ::testing::ElementsAre;
 
-constexpr std::uint64_t kCode = TestMachine::kCode;
-constexpr std::uint64_t kData = TestMachine::kData;
+constexpr std::uint64_t kCode = CodeRunner::kCode;
+constexpr std::uint64_t kData = CodeRunner::kData;
 
 class DebuggingTest : public ::testing::Test {
   protected:
     void start(std::vector<std::uint8_t> code) {
-        CpuState state = TestMachine::ready();
+        CpuState state = CodeRunner::ready();
         state.gpr[rdi] = kData;
         machine_->put_code(state, std::move(code));
     }
@@ -33,7 +33,7 @@ class DebuggingTest : public ::testing::Test {
     [[nodiscard]] Cpu& cpu() { return machine_->cpu(); }
     [[nodiscard]] std::uint64_t rip() { return cpu().state().rip; }
 
-    std::unique_ptr<TestMachine> machine_ = TestMachine::create();
+    std::unique_ptr<CodeRunner> machine_ = CodeRunner::create();
 };
 
 TEST_F(DebuggingTest, StopsBeforeTheInstructionInTheMiddleOfATrace) {

@@ -6,7 +6,7 @@
 
 #include "cpu/decode.h"
 #include "cpu/mxcsr.h"
-#include "cpu/test_machine.h"
+#include "cpu/code_runner.h"
 
 namespace backplane {
 namespace {
@@ -105,8 +105,8 @@ class VectorTest : public testing::Test {
         return machine_->fault();
     }
 
-    std::unique_ptr<TestMachine> machine_ = TestMachine::create();
-    CpuState state_ = TestMachine::ready();
+    std::unique_ptr<CodeRunner> machine_ = CodeRunner::create();
+    CpuState state_ = CodeRunner::ready();
 };
 
 // [SDM3A] tables 2-3 and 13-1.
@@ -170,7 +170,7 @@ TEST_F(VectorTest, FlagsStickInMxcsr) {
     EXPECT_EQ(fault_of(one_divided_by_zero(state_), code), std::nullopt);
     EXPECT_EQ(machine_->after().xmm[0].words[0], 0x7f800000u);
     EXPECT_EQ(machine_->after().mxcsr, 0x1f84u);
-    EXPECT_EQ(machine_->get<std::uint32_t>(TestMachine::kData), 0x1f84u);
+    EXPECT_EQ(machine_->get<std::uint32_t>(CodeRunner::kData), 0x1f84u);
 }
 
 TEST_F(VectorTest, AnUnmaskedExceptionKeepsTheResultBack) {
@@ -178,7 +178,7 @@ TEST_F(VectorTest, AnUnmaskedExceptionKeepsTheResultBack) {
     EXPECT_EQ(fault_of(one_divided_by_zero(state_), kDivss), ExceptionVector::simd_error);
     EXPECT_EQ(machine_->after().xmm[0].words[0], 0x3f800000u);
     EXPECT_EQ(machine_->after().mxcsr, state_.mxcsr | mxcsr::kDivideByZero);
-    EXPECT_EQ(machine_->after().rip, TestMachine::kCode);
+    EXPECT_EQ(machine_->after().rip, CodeRunner::kCode);
     state_.cr4 &= ~cr4::kSimdExceptions;
     EXPECT_EQ(fault_of(one_divided_by_zero(state_), kDivss), ExceptionVector::invalid_opcode);
 }
@@ -195,9 +195,9 @@ TEST_F(VectorTest, UnmaskedUnderflowReportsAnExactTinyResult) {
 }
 
 TEST_F(VectorTest, MxcsrHasNoReservedBits) {
-    machine_->put<std::uint32_t>(TestMachine::kData, 0x0001'0000);
+    machine_->put<std::uint32_t>(CodeRunner::kData, 0x0001'0000);
     EXPECT_EQ(fault_of(state_, kLdmxcsr), ExceptionVector::general_protection);
-    machine_->put<std::uint32_t>(TestMachine::kData, 0xffff);
+    machine_->put<std::uint32_t>(CodeRunner::kData, 0xffff);
     EXPECT_EQ(fault_of(state_, kLdmxcsr), std::nullopt);
     EXPECT_EQ(machine_->after().mxcsr, 0xffffu);
 }
@@ -238,39 +238,39 @@ TEST_F(VectorTest, FxsaveTouchesOnlyItsRegisters) {
     state_.xmm[7].words = {7, 77};
     state_.xmm[15].words = {15, 1515};
     state_.mxcsr = 0x1fa0;
-    machine_->put<std::uint64_t>(TestMachine::kData + 288, 0x5555);
-    machine_->put<std::uint64_t>(TestMachine::kData + 416, 0x6666);
+    machine_->put<std::uint64_t>(CodeRunner::kData + 288, 0x5555);
+    machine_->put<std::uint64_t>(CodeRunner::kData + 416, 0x6666);
     EXPECT_EQ(fault_of(state_, kFxsave), std::nullopt);
-    EXPECT_EQ(machine_->get<std::uint16_t>(TestMachine::kData), 0x37f);
-    EXPECT_EQ(machine_->get<std::uint32_t>(TestMachine::kData + 24), 0x1fa0u);
-    EXPECT_EQ(machine_->get<std::uint32_t>(TestMachine::kData + 28), 0xffffu);
-    EXPECT_EQ(machine_->get<std::uint64_t>(TestMachine::kData + 160 + 15 * 16 + 8), 1515u);
-    EXPECT_EQ(machine_->get<std::uint64_t>(TestMachine::kData + 416), 0x6666u);
+    EXPECT_EQ(machine_->get<std::uint16_t>(CodeRunner::kData), 0x37f);
+    EXPECT_EQ(machine_->get<std::uint32_t>(CodeRunner::kData + 24), 0x1fa0u);
+    EXPECT_EQ(machine_->get<std::uint32_t>(CodeRunner::kData + 28), 0xffffu);
+    EXPECT_EQ(machine_->get<std::uint64_t>(CodeRunner::kData + 160 + 15 * 16 + 8), 1515u);
+    EXPECT_EQ(machine_->get<std::uint64_t>(CodeRunner::kData + 416), 0x6666u);
 
-    machine_->put<std::uint64_t>(TestMachine::kData + 288, 0x5555);
-    CpuState legacy = TestMachine::ready(CodeMode::bits32);
+    machine_->put<std::uint64_t>(CodeRunner::kData + 288, 0x5555);
+    CpuState legacy = CodeRunner::ready(CodeMode::bits32);
     legacy.xmm = state_.xmm;
     EXPECT_EQ(fault_of(legacy, kFxsave32), std::nullopt);
-    EXPECT_EQ(machine_->get<std::uint64_t>(TestMachine::kData + 160 + 7 * 16 + 8), 77u);
-    EXPECT_EQ(machine_->get<std::uint64_t>(TestMachine::kData + 288), 0x5555u);
+    EXPECT_EQ(machine_->get<std::uint64_t>(CodeRunner::kData + 160 + 7 * 16 + 8), 77u);
+    EXPECT_EQ(machine_->get<std::uint64_t>(CodeRunner::kData + 288), 0x5555u);
 }
 
 TEST_F(VectorTest, FxrstorRefusesReservedBitsOfMxcsr) {
     EXPECT_EQ(fault_of(state_, kFxsave), std::nullopt);
     Code const fxrstor{0x0f, 0xae, 0x0c, 0x25, 0, 0x80, 0, 0};
     EXPECT_EQ(fault_of(state_, fxrstor), std::nullopt);
-    machine_->put<std::uint32_t>(TestMachine::kData + 24, 0x8000'1f80);
+    machine_->put<std::uint32_t>(CodeRunner::kData + 24, 0x8000'1f80);
     EXPECT_EQ(fault_of(state_, fxrstor), ExceptionVector::general_protection);
 }
 
 // The mnemonics MOVSD and CMPSD are string instructions as well.
 TEST_F(VectorTest, StringInstructionsKeepTheirNames) {
-    machine_->put<std::uint32_t>(TestMachine::kData, 0xcafe);
-    state_.gpr[rsi] = TestMachine::kData;
-    state_.gpr[rdi] = TestMachine::kData + 64;
+    machine_->put<std::uint32_t>(CodeRunner::kData, 0xcafe);
+    state_.gpr[rsi] = CodeRunner::kData;
+    state_.gpr[rdi] = CodeRunner::kData + 64;
     EXPECT_EQ(fault_of(state_, {0xa5}), std::nullopt);  // movsd
-    EXPECT_EQ(machine_->get<std::uint32_t>(TestMachine::kData + 64), 0xcafeu);
-    EXPECT_EQ(machine_->after().gpr[rsi], TestMachine::kData + 4);
+    EXPECT_EQ(machine_->get<std::uint32_t>(CodeRunner::kData + 64), 0xcafeu);
+    EXPECT_EQ(machine_->after().gpr[rsi], CodeRunner::kData + 4);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "cpu/test_machine.h"
+#include "cpu/code_runner.h"
 #include "cpu/x87.h"
 
 namespace backplane {
@@ -29,8 +29,8 @@ class X87Test : public testing::Test {
         for (X87Register const& value : values) write_st(state_.x87, i++, value);
     }
 
-    std::unique_ptr<TestMachine> machine_ = TestMachine::create();
-    CpuState state_ = TestMachine::ready();
+    std::unique_ptr<CodeRunner> machine_ = CodeRunner::create();
+    CpuState state_ = CodeRunner::ready();
 };
 
 TEST_F(X87Test, ComputesInExtendedPrecision) {
@@ -86,9 +86,9 @@ TEST_F(X87Test, UnmaskedOverflowIntoARegisterIsBiased) {
 TEST_F(X87Test, UnmaskedOverflowIntoMemoryStoresNothing) {
     state_.x87.control = 0x37f & ~x87::kOverflow;
     fill({{0x8000'0000'0000'0000, 0x7ffe}});
-    machine_->put<std::uint32_t>(TestMachine::kData, 0x1234);
+    machine_->put<std::uint32_t>(CodeRunner::kData, 0x1234);
     EXPECT_EQ(fault_of(state_, {0xd9, 0x1c, 0x25, 0, 0x80, 0, 0}), std::nullopt);  // fstp dword [0x8000]
-    EXPECT_EQ(machine_->get<std::uint32_t>(TestMachine::kData), 0x1234u);
+    EXPECT_EQ(machine_->get<std::uint32_t>(CodeRunner::kData), 0x1234u);
     EXPECT_EQ(after().valid, 0x80);
     EXPECT_NE(after().status & x87::kSummary, 0);
 }
@@ -120,7 +120,7 @@ TEST_F(X87Test, StateImagesComeBack) {
     EXPECT_EQ(after().valid, 0);
     EXPECT_EQ(after().control, 0x37f);
     // Tags: R5 and R6 valid, R7 special (a denormal), the rest empty.
-    EXPECT_EQ(machine_->get<std::uint32_t>(TestMachine::kData + 8), 0xffff'83ffu);
+    EXPECT_EQ(machine_->get<std::uint32_t>(CodeRunner::kData + 8), 0xffff'83ffu);
     CpuState const saved = machine_->after();
     EXPECT_EQ(fault_of(saved, {0xdd, 0x24, 0x25, 0, 0x80, 0, 0}), std::nullopt);  // frstor [0x8000]
     EXPECT_EQ(after().registers, state_.x87.registers);
@@ -131,14 +131,14 @@ TEST_F(X87Test, StateImagesComeBack) {
 
 TEST_F(X87Test, TheLastInstructionIsRemembered) {
     EXPECT_EQ(fault_of(state_, {0x90, 0xd9, 0x04, 0x25, 0, 0x80, 0, 0, 0xdb, 0xe2}), std::nullopt);  // fld; fnclex
-    EXPECT_EQ(after().last_instruction, TestMachine::kCode + 1);
-    EXPECT_EQ(after().last_data, TestMachine::kData);
+    EXPECT_EQ(after().last_instruction, CodeRunner::kCode + 1);
+    EXPECT_EQ(after().last_data, CodeRunner::kData);
     EXPECT_EQ(after().last_opcode, 0x104);
 }
 
 TEST_F(X87Test, LoadingAnUnmaskedControlWordRaisesWhatIsStored) {
     state_.x87.status = x87::kPrecision;
-    machine_->put<std::uint16_t>(TestMachine::kData, 0x35f & ~x87::kPrecision);
+    machine_->put<std::uint16_t>(CodeRunner::kData, 0x35f & ~x87::kPrecision);
     EXPECT_EQ(fault_of(state_, {0xd9, 0x2c, 0x25, 0, 0x80, 0, 0}), std::nullopt);  // fldcw [0x8000]
     EXPECT_NE(after().status & x87::kSummary, 0);
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cpu/deferred_flags.h"
-#include "cpu/test_machine.h"
+#include "cpu/code_runner.h"
 #include "cpu/translated_state.h"
 
 namespace backplane {
@@ -93,7 +93,7 @@ TEST(TranslatedState, TargetsOfASetAreAllThereAndTheOldestGoes) {
 
 /// A machine whose traces are translated at their first entry; null when the host refuses memory for code.
 struct Translated {
-    std::unique_ptr<TestMachine> machine{TestMachine::create()};
+    std::unique_ptr<CodeRunner> machine{CodeRunner::create()};
     std::unique_ptr<Translator> translator{};
 
     [[nodiscard]] static Translated create() {
@@ -137,8 +137,8 @@ std::vector<std::uint8_t> around(std::vector<std::uint8_t> const& form, unsigned
 
 TEST_P(SameAsInterpreted, InEverySurrounding) {
     Translated const with = Translated::create();
-    TestMachine& translated = *with.machine;
-    auto const interpreted = TestMachine::create();
+    CodeRunner& translated = *with.machine;
+    auto const interpreted = CodeRunner::create();
     std::mt19937_64 random{1};
     auto const number = [&] {
         std::uint64_t const value = random();
@@ -157,10 +157,10 @@ TEST_P(SameAsInterpreted, InEverySurrounding) {
     };
     for (unsigned round = 0; round < 240; ++round) {
         auto const code = around(GetParam().code, round % 5, round / 5 % 4);
-        CpuState state = TestMachine::ready();
+        CpuState state = CodeRunner::ready();
         for (auto& gpr : state.gpr) gpr = number();
-        state.gpr[rbx] = TestMachine::kData + 0x800;  // of memory operands, with room on both sides
-        state.gpr[rsp] = TestMachine::kData + 0xf00 + round % 8 * 0x28;  // several words may lie in two pages
+        state.gpr[rbx] = CodeRunner::kData + 0x800;  // of memory operands, with room on both sides
+        state.gpr[rsp] = CodeRunner::kData + 0xf00 + round % 8 * 0x28;  // several words may lie in two pages
         state.gpr[rbp] = (number() & 0x7ff) - 0x400;  // bit offsets
         if (round % 3 == 0)
             state.gpr[rdx] = static_cast<std::uint64_t>(static_cast<std::int64_t>(state.gpr[rax]) >> 63);
@@ -168,14 +168,14 @@ TEST_P(SameAsInterpreted, InEverySurrounding) {
         state.rflags |= random() & rflags::kArithmetic;
         state.rflags |= rflags::kInterrupt;
         state.kernel_gs_base = 0x1234;
-        for (std::uint64_t at = TestMachine::kData; at < TestMachine::kData + 0x2000; at += 8) {
+        for (std::uint64_t at = CodeRunner::kData; at < CodeRunner::kData + 0x2000; at += 8) {
             std::uint64_t const value = number();
             translated.put(at, value), interpreted->put(at, value);
         }
         translated.run(state, code), interpreted->run(state, code);
         ASSERT_EQ(translated.after(), interpreted->after()) << GetParam().name << ", round " << round;
         ASSERT_EQ(translated.fault(), interpreted->fault()) << GetParam().name << ", round " << round;
-        for (std::uint64_t at = TestMachine::kData; at < TestMachine::kData + 0x2000; at += 8)
+        for (std::uint64_t at = CodeRunner::kData; at < CodeRunner::kData + 0x2000; at += 8)
             ASSERT_EQ(translated.get<std::uint64_t>(at), interpreted->get<std::uint64_t>(at))
                 << GetParam().name << ", round " << round;
     }
@@ -295,7 +295,7 @@ INSTANTIATE_TEST_SUITE_P(
              {0x64, 0xdd, 3, 0xdd, 0x5b, 8, 0x64, 0xdd, 0x5b, 0x10}, true}));
 
 TEST(Translator, RefusesABufferThatHoldsNoBlock) {
-    auto const machine = TestMachine::create();
+    auto const machine = CodeRunner::create();
     for (std::size_t const bytes : {std::size_t{0}, Translator::kLeastBytes - 1, Translator::kMostBytes + 1}) {
         auto const translator = Translator::create(machine->cpu(), bytes);
         ASSERT_FALSE(translator.has_value());
@@ -307,21 +307,21 @@ TEST(Translator, RefusesABufferThatHoldsNoBlock) {
 // Iterations are instructions: a repeated one stops at the quota, in one page or two, and whatever it is short of.
 TEST(Translator, RepeatedInstructionsKeepTheQuota) {
     Translated const with = Translated::create();
-    auto const interpreted = TestMachine::create();
+    auto const interpreted = CodeRunner::create();
     // loop: mov ecx, 20; rep stosq; mov cl, 7; rep movsb; rdtsc; add rbp, rax; dec ebx; jnz loop
     std::vector<std::uint8_t> const code{0xb9, 20, 0, 0, 0, 0xf3, 0x48, 0xab, 0xb1, 7, 0xf3, 0xa4, 0x0f, 0x31, 0x48, 0x01, 0xc5, 0xff, 0xcb, 0x75, 0xeb};
     for (std::uint64_t quota = 1; quota < 200; ++quota) {
-        CpuState state = TestMachine::ready();
-        state.gpr[rdi] = TestMachine::kData + 0xd00, state.gpr[rsi] = TestMachine::kData + 0x2f00;
+        CpuState state = CodeRunner::ready();
+        state.gpr[rdi] = CodeRunner::kData + 0xd00, state.gpr[rsi] = CodeRunner::kData + 0x2f00;
         state.gpr[rbx] = 6;
         if (quota % 7 == 0) state.rflags |= rflags::kDirection;
-        for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+        for (CodeRunner* const machine : {with.machine.get(), interpreted.get()}) {
             machine->put_code(state, code);
             for (unsigned i = 0; i < 3; ++i) static_cast<void>(machine->cpu().run(quota));
         }
         ASSERT_EQ(with.machine->cpu().state(), interpreted->cpu().state()) << quota;
         ASSERT_EQ(with.machine->cpu().instructions(), interpreted->cpu().instructions()) << quota;
-        for (std::uint64_t at = TestMachine::kData; at < TestMachine::kData + 0x4000; at += 8)
+        for (std::uint64_t at = CodeRunner::kData; at < CodeRunner::kData + 0x4000; at += 8)
             ASSERT_EQ(with.machine->get<std::uint64_t>(at), interpreted->get<std::uint64_t>(at)) << quota << " at " << at;
     }
 }
@@ -332,18 +332,18 @@ TEST(Translator, UserMemoryIsReachedWithAccessCheckAlone) {
     // loop: stac; inc dword [rsi]; mov eax, [rsi+4]; clac; dec ecx; jnz loop; and, with the access behind CLAC, mov edx, [rsi]
     std::vector<std::uint8_t> const code{0x0f, 0x01, 0xcb, 0xff, 0x06, 0x8b, 0x46, 4, 0x0f, 0x01, 0xca, 0xff, 0xc9, 0x75, 0xf1, 0x8b, 0x16};
     Translated const with = Translated::create();
-    auto const interpreted = TestMachine::create();
-    for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+    auto const interpreted = CodeRunner::create();
+    for (CodeRunner* const machine : {with.machine.get(), interpreted.get()}) {
         for (std::uint64_t level = 0; level < 3; ++level) machine->put(kTables + level * 0x1000, kTables + (level + 1) * 0x1000 + 7);
-        machine->put(kTables + 0x3000 + 8, std::uint64_t{TestMachine::kCode | 3});
-        machine->put(kTables + 0x3000 + 8 * (kUser >> kPageShift), std::uint64_t{TestMachine::kData | 7});
-        CpuState state = TestMachine::ready();
+        machine->put(kTables + 0x3000 + 8, std::uint64_t{CodeRunner::kCode | 3});
+        machine->put(kTables + 0x3000 + 8 * (kUser >> kPageShift), std::uint64_t{CodeRunner::kData | 7});
+        CpuState state = CodeRunner::ready();
         state.cr3 = kTables, state.cr4 |= cr4::kPhysicalAddressExtension | cr4::kSmap, state.cr0 |= cr0::kPaging;
         state.gpr[rcx] = 50, state.gpr[rsi] = kUser;
         machine->run(state, code);
         ASSERT_TRUE(machine->fault());
         EXPECT_EQ(machine->fault(), ExceptionVector::page_fault) << "behind the loop";
-        EXPECT_EQ(machine->get<std::uint32_t>(TestMachine::kData), 50u);
+        EXPECT_EQ(machine->get<std::uint32_t>(CodeRunner::kData), 50u);
     }
     EXPECT_EQ(with.machine->after(), interpreted->after());
     EXPECT_EQ(with.machine->cpu().instructions(), interpreted->cpu().instructions());
@@ -352,7 +352,7 @@ TEST(Translator, UserMemoryIsReachedWithAccessCheckAlone) {
 
 TEST(Translator, PauseEndsTheRunWhileOthersWait) {
     Translated const with = Translated::create();
-    CpuState state = TestMachine::ready();
+    CpuState state = CodeRunner::ready();
     state.rflags |= rflags::kCarry;
     std::vector<std::uint8_t> const code{0x48, 0x39, 0xf6, 0xf3, 0x90, 0xff, 0xc0, 0xeb, 0xf7};  // cmp rsi, rsi; pause; inc eax; jmp back
     with.machine->put_code(state, code);
@@ -368,9 +368,9 @@ TEST(Translator, PauseEndsTheRunWhileOthersWait) {
 // What translated code cannot execute, the interpreter does, with the whole state, and goes back to translated code.
 TEST(Translator, ClaimS34LeavesForTheInterpreterAndComesBack) {
     Translated const with = Translated::create();
-    TestMachine& machine = *with.machine;
+    CodeRunner& machine = *with.machine;
     // mov ecx, 10; loop: add rax, 7; mov [0x8ffd], rax (into two pages); dec ecx; jnz loop
-    machine.run(TestMachine::ready(), {0xb9, 10,   0,    0,    0,    0x48, 0x83, 0xc0, 7,    0x48, 0x89,
+    machine.run(CodeRunner::ready(), {0xb9, 10,   0,    0,    0,    0x48, 0x83, 0xc0, 7,    0x48, 0x89,
                                        0x04, 0x25, 0xfd, 0x8f, 0,    0,    0xff, 0xc9, 0x75, 0xf0});
     ASSERT_FALSE(machine.fault());
     TranslatorCounters const& counters = with.translator->counters();
@@ -397,20 +397,20 @@ TEST(Translator, LoopsPutRegistersBack) {
     std::vector<std::uint8_t> const images{0x41, 0xc1, 0xe0, 3,    0x9c, 0x41, 0x5a, 0x4c, 0x33, 0x03, 0x4c, 0x89,
                                            0xe5, 0x4d, 0x89, 0xee, 0x4d, 0x01, 0xd3, 0x41, 0xff, 0xc9, 0x75, 0xe8};
     Translated const with = Translated::create();
-    auto const interpreted = TestMachine::create();
+    auto const interpreted = CodeRunner::create();
     std::mt19937_64 random{3};
     for (auto const& code : {plain, handled, divides, images}) {
         for (std::uint64_t turns = 1; turns < 70; ++turns) {
-            CpuState state = TestMachine::ready();
+            CpuState state = CodeRunner::ready();
             for (auto& gpr : state.gpr) gpr = random() >> (random() & 31);
-            state.gpr[rbx] = turns % 5 == 0 ? 0x400 : TestMachine::kData + 8 * turns;  // upwards over the code, or over the end of RAM
-            state.gpr[rsp] = TestMachine::kData;
+            state.gpr[rbx] = turns % 5 == 0 ? 0x400 : CodeRunner::kData + 8 * turns;  // upwards over the code, or over the end of RAM
+            state.gpr[rsp] = CodeRunner::kData;
             state.gpr[r9] = turns;
             for (std::uint64_t at = 0; at < 0x10000; at += 8) {
                 std::uint64_t const value = random() % 40 == 0 ? 0 : random();
                 with.machine->put(at, value), interpreted->put(at, value);
             }
-            for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
+            for (CodeRunner* const machine : {with.machine.get(), interpreted.get()}) {
                 machine->put_code(state, code);
                 static_cast<void>(machine->cpu().run(turns % 3 == 0 ? 4 * turns : 10'000));
             }
@@ -427,35 +427,35 @@ TEST(Translator, GivesGuessesUpThatAreWrong) {
     // loop: mov rdx, rcx; and edx, 7; shl edx, 12; add [rdx+20000h], rcx; add rax, [rdx+20000h]; dec ecx; jnz loop
     std::vector<std::uint8_t> const code{0x48, 0x89, 0xca, 0x83, 0xe2, 7,    0xc1, 0xe2, 12,   0x48, 0x01, 0x8a, 0,    0,
                                          2,    0,    0x48, 0x03, 0x82, 0,    0,    2,    0,    0xff, 0xc9, 0x75, 0xe5};
-    auto const run = [&](TestMachine& machine) {
+    auto const run = [&](CodeRunner& machine) {
         for (std::uint64_t level = 0; level < 3; ++level) machine.put(kTables + level * 0x1000, kTables + (level + 1) * 0x1000 + 3);
-        machine.put(kTables + 0x3000 + 8, std::uint64_t{TestMachine::kCode | 3});
-        for (std::uint64_t i = 0; i < kUsed; ++i) machine.put(kTables + 0x3000 + 8 * (0x20 + i), (TestMachine::kData + (i * 3 & 7) * 0x1000) | 3);
-        CpuState state = TestMachine::ready();
+        machine.put(kTables + 0x3000 + 8, std::uint64_t{CodeRunner::kCode | 3});
+        for (std::uint64_t i = 0; i < kUsed; ++i) machine.put(kTables + 0x3000 + 8 * (0x20 + i), (CodeRunner::kData + (i * 3 & 7) * 0x1000) | 3);
+        CpuState state = CodeRunner::ready();
         state.cr3 = kTables, state.cr4 |= cr4::kPhysicalAddressExtension, state.cr0 |= cr0::kPaging;
         state.gpr[rcx] = 500;
         machine.put_code(state, code);
         static_cast<void>(machine.cpu().run(100'000));
     };
     Translated const with = Translated::create();
-    auto const interpreted = TestMachine::create();
+    auto const interpreted = CodeRunner::create();
     run(*with.machine), run(*interpreted);
     EXPECT_EQ(with.machine->cpu().state(), interpreted->cpu().state());
     EXPECT_EQ(with.machine->cpu().instructions(), 500u * 7);
     for (std::uint64_t page = 0; page < kUsed; ++page)
-        EXPECT_EQ(with.machine->get<std::uint64_t>(TestMachine::kData + page * 0x1000), interpreted->get<std::uint64_t>(TestMachine::kData + page * 0x1000));
+        EXPECT_EQ(with.machine->get<std::uint64_t>(CodeRunner::kData + page * 0x1000), interpreted->get<std::uint64_t>(CodeRunner::kData + page * 0x1000));
     EXPECT_EQ(with.translator->counters().guesses_given_up, 2u) << "of the store and of the load";
 }
 
 // A group of accesses in two pages is left to code that looks at each of them, and that is where it stays.
 TEST(Translator, GroupsInTwoPagesAreTakenApart) {
     Translated const with = Translated::create();
-    TestMachine& machine = *with.machine;
+    CodeRunner& machine = *with.machine;
     // loop: inc eax; mov rsi, [rbx]; mov rdx, [rbx+8]; dec ecx; jnz loop
     std::vector<std::uint8_t> const code{0xff, 0xc0, 0x48, 0x8b, 0x33, 0x48, 0x8b, 0x53, 8, 0xff, 0xc9, 0x75, 0xf3};
-    CpuState state = TestMachine::ready();
-    state.gpr[rbx] = TestMachine::kData + 0xff8, state.gpr[rcx] = 1000;
-    machine.put(TestMachine::kData + 0xff8, std::uint64_t{11}), machine.put(TestMachine::kData + 0x1000, std::uint64_t{22});
+    CpuState state = CodeRunner::ready();
+    state.gpr[rbx] = CodeRunner::kData + 0xff8, state.gpr[rcx] = 1000;
+    machine.put(CodeRunner::kData + 0xff8, std::uint64_t{11}), machine.put(CodeRunner::kData + 0x1000, std::uint64_t{22});
     machine.put_code(state, code);
     static_cast<void>(machine.cpu().run(100'000));
     EXPECT_EQ(machine.cpu().state().gpr[rsi], 11u);
@@ -468,10 +468,10 @@ TEST(Translator, GroupsInTwoPagesAreTakenApart) {
 // Code that is not translated yet goes from trace to trace without the dispatcher, which would have counted its entries.
 TEST(Translator, ColdCodeThatIsLinkedGetsHot) {
     Translated const with = Translated::create();
-    TestMachine& machine = *with.machine;
+    CodeRunner& machine = *with.machine;
     machine.cpu().set_hot_uses(16);
     // mov ecx, 100; loop: test cl, 1; jz even; inc eax; even: dec ecx; jnz loop
-    machine.run(TestMachine::ready(), {0xb9, 100, 0, 0, 0, 0xf6, 0xc1, 1, 0x74, 2, 0xff, 0xc0, 0xff, 0xc9, 0x75, 0xf5});
+    machine.run(CodeRunner::ready(), {0xb9, 100, 0, 0, 0, 0xf6, 0xc1, 1, 0x74, 2, 0xff, 0xc0, 0xff, 0xc9, 0x75, 0xf5});
     ASSERT_FALSE(machine.fault());
     EXPECT_EQ(machine.after().gpr[rax], 50u);
     EXPECT_EQ(machine.cpu().instructions(), 1u + 100 * 4 + 50);
@@ -480,10 +480,10 @@ TEST(Translator, ColdCodeThatIsLinkedGetsHot) {
 
 TEST(Translator, ControlRegistersAreTheKernels) {
     Translated const with = Translated::create();
-    auto const interpreted = TestMachine::create();
+    auto const interpreted = CodeRunner::create();
     for (unsigned level = 0; level < 4; ++level) {
-        for (TestMachine* const machine : {with.machine.get(), interpreted.get()}) {
-            CpuState state = TestMachine::ready();
+        for (CodeRunner* const machine : {with.machine.get(), interpreted.get()}) {
+            CpuState state = CodeRunner::ready();
             state.cr2 = 0x1234'5678'9abc;
             state.segments[ss].dpl = state.segments[cs].dpl = static_cast<std::uint8_t>(level);
             machine->run(state, {0xff, 0xc0, 0x48, 0x39, 0xc8, 0x0f, 0x20, 0xd2, 0xff, 0xc0});  // inc eax; cmp rax, rcx; mov rdx, cr2; inc eax
@@ -496,9 +496,9 @@ TEST(Translator, ControlRegistersAreTheKernels) {
 
 TEST(Translator, CountsWhatIsNotFast) {
     Translated const with = Translated::create();
-    TestMachine& machine = *with.machine;
+    CodeRunner& machine = *with.machine;
     // mov ecx, 10; loop: lahf; mov rax, [0x8000]; dec ecx; jnz loop
-    machine.run(TestMachine::ready(),
+    machine.run(CodeRunner::ready(),
                 {0xb9, 10, 0, 0, 0, 0x9f, 0x48, 0x8b, 0x04, 0x25, 0, 0x80, 0, 0, 0xff, 0xc9, 0x75, 0xf3});
     ASSERT_FALSE(machine.fault());
     TranslatorCounters const& counters = with.translator->counters();

@@ -22,20 +22,20 @@
 
 namespace backplane {
 
-class TestMachine {
+class CodeRunner {
   public:
     static constexpr std::uint64_t kPages = 16;
     static constexpr std::uint64_t kCode = 0x1000;
     static constexpr std::uint64_t kData = 0x8000;
 
-    [[nodiscard]] static std::unique_ptr<TestMachine> create() {
+    [[nodiscard]] static std::unique_ptr<CodeRunner> create() {
         auto frames = FramePool::create(kPages);
         if (!frames) return nullptr;
-        std::unique_ptr<TestMachine> machine{new TestMachine{std::move(*frames)}};
+        std::unique_ptr<CodeRunner> machine{new CodeRunner{std::move(*frames)}};
         if (!machine->memory_.add_ram(GuestPage{0}, kPages)) return nullptr;
         return machine;
     }
-    ~TestMachine() { memory_.map().remove_observer(traces_); }
+    ~CodeRunner() { memory_.map().remove_observer(traces_); }
 
     /// Ring 0 with everything that vectors and x87 need.
     [[nodiscard]] static CpuState ready(CodeMode mode = CodeMode::bits64) {
@@ -89,7 +89,7 @@ class TestMachine {
     }
 
   private:
-    explicit TestMachine(FramePool&& frames)
+    explicit CodeRunner(FramePool&& frames)
         : pool_{std::move(frames)},
           memory_{pool_},
           bus_{memory_},
