@@ -9,6 +9,14 @@ namespace {
 constexpr std::uint64_t kAlwaysLoaded = rflags::kArithmetic | rflags::kTrap | rflags::kDirection | rflags::kNestedTask |
                                         rflags::kResume | rflags::kAlignmentCheck | rflags::kIdentification;
 
+/// Flags that a return outside of real and virtual-8086 mode loads.
+std::uint64_t loadable_flags(unsigned cpl, std::uint64_t now) {
+    std::uint64_t loadable = kAlwaysLoaded;
+    if (cpl == 0) loadable |= rflags::kIopl;
+    if (cpl <= (now & rflags::kIopl) >> 12) loadable |= rflags::kInterrupt;
+    return loadable;
+}
+
 /// Pops count values of `bytes` without moving the stack pointer. False: a fault is pending.
 bool peek(Cpu& cpu, std::uint64_t* into, unsigned first, unsigned count, unsigned bytes) {
     for (unsigned i = first; i < first + count; ++i) {
@@ -55,9 +63,7 @@ Op const* Cpu::interrupt_return(Op const* op, unsigned operand_bytes) {
     }
     if (!is_in_code(code, frame[0])) return raise(op, ExceptionVector::general_protection);
 
-    std::uint64_t writable = kAlwaysLoaded;
-    if (cpl() == 0) writable |= rflags::kIopl;
-    if (cpl() <= (state_.rflags & rflags::kIopl) >> 12) writable |= rflags::kInterrupt;
+    std::uint64_t writable = loadable_flags(cpl(), state_.rflags);
     if (operand_bytes == 2) writable &= 0xffff;
     std::uint64_t const new_flags = (rflags() & ~writable) | (frame[2] & writable);
     std::uint64_t const old_top = stack_pointer_plus(3 * std::uint64_t{operand_bytes});
@@ -112,9 +118,7 @@ bool Cpu::return_plainly(std::uint64_t const* frame) {
         for (SegmentName const name : kOthers)
             if (state_.segments[name].present && state_.segments[name].dpl < level) return false;
 
-    std::uint64_t writable = kAlwaysLoaded;
-    if (cpl() == 0) writable |= rflags::kIopl;
-    if (cpl() <= (state_.rflags & rflags::kIopl) >> 12) writable |= rflags::kInterrupt;
+    std::uint64_t const writable = loadable_flags(cpl(), state_.rflags);
     if (outward)
         for (SegmentName const name : kOthers)
             if (!state_.segments[name].present && is_null(state_.segments[name].selector)) state_.segments[name].selector = 0;
