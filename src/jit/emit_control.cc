@@ -121,22 +121,16 @@ std::uint8_t const* Emitter::emit_stubs() {
         mov(r10, reinterpret_cast<std::uint64_t>(stub.link));
         jmp(request_->thunks.exit_link, T_NEAR);
     }
-    if (needs_xmm_) {
-        land(load_xmm_);
+    auto const load_first = [&](Jump from, std::uint8_t const* thunk, std::uint8_t const* back) {
+        land(from);
         mov(r9, state64(o_.page_address));
         if (page_offset_ != 0) add(r9, page_offset_);
         mov(r10, reinterpret_cast<std::uint64_t>(&request_->trace.ops[0]));
-        call(needs_ymm_ ? request_->thunks.load_ymm : request_->thunks.load_xmm);
-        jmp(static_cast<void const*>(vectors_loaded_), T_NEAR);
-    }
-    if (needs_x87_) {
-        land(load_x87_);
-        mov(r9, state64(o_.page_address));
-        if (page_offset_ != 0) add(r9, page_offset_);
-        mov(r10, reinterpret_cast<std::uint64_t>(&request_->trace.ops[0]));
-        call(request_->thunks.load_x87);
-        jmp(static_cast<void const*>(x87_loaded_), T_NEAR);
-    }
+        call(thunk);
+        jmp(static_cast<void const*>(back), T_NEAR);
+    };
+    if (needs_xmm_) load_first(load_xmm_, needs_ymm_ ? request_->thunks.load_ymm : request_->thunks.load_xmm, vectors_loaded_);
+    if (needs_x87_) load_first(load_x87_, request_->thunks.load_x87, x87_loaded_);
     if (request_->trace.second_page != Trace::kNoPage) {
         for (Jump const from : second_page_unknown_) land(from);
         mov(r9, state64(o_.page_address));
